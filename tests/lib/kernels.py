@@ -1,0 +1,366 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Debian kernels for the tests: image, modules, headers, and our modules.
+
+  kernels.py path SERIES     directory of the unpacked kernel (6.1, 6.12)
+  kernels.py release SERIES  its release, as uname -r prints it
+  kernels.py headers SERIES  directory to give to make as KDIR
+  kernels.py build SERIES    build usbback.ko and usbfront.ko for it, print
+                             the directory they are in
+  kernels.py source          directory with testusb.c, checkpatch.pl
+  kernels.py fetch           all of the above but the builds
+
+Packages come from the mirror the machine's own apt uses, through a private
+apt state below the cache; the machine's package state is not touched and
+nothing is installed.  What is unpacked once is used without the network.
+"""
+
+import argparse
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from cache import (TREE, cache_dir, fresh_dir, lock, say,  # noqa: E402
+                   write_if_changed)
+
+SUITES = {
+    "6.1": ("bookworm", "bookworm-updates", "bookworm-security"),
+    "6.12": ("bookworm-backports",),
+}
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+SOURCE_FILES = ("tools/usb/testusb.c", "scripts/checkpatch.pl",
+                "scripts/spelling.txt", "scripts/const_structs.checkpatch")
+
+
+class Mirrors(NamedTuple):
+    """Base addresses of the main and the security archive."""
+
+    main: str
+    security: str
+
+
+def _entries() -> list[tuple[str, list[str]]]:
+    """(URI, suites) of every binary source the machine's apt knows."""
+    found = []
+    etc = Path("/etc/apt")
+    lists = [etc / "sources.list", *sorted(etc.glob("sources.list.d/*.list"))]
+    for path in lists:
+        if not path.exists():
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            line = re.sub(r"\[[^]]*\]", "", line.split("#")[0])
+            words = line.split()
+            if len(words) >= 3 and words[0] == "deb":
+                found.append((words[1], [words[2]]))
+    for path in sorted(etc.glob("sources.list.d/*.sources")):
+        text = re.sub(r"(?m)^#.*\n", "", path.read_text(encoding="utf-8"))
+        for stanza in re.split(r"\n\s*\n", text):
+            text = re.sub(r"\n[ \t]+", " ", stanza)
+            pairs = re.findall(r"(?m)^([\w-]+):[ \t]*(.*)$", text)
+            field = {key.lower(): value.split() for key, value in pairs}
+            if ("deb" not in field.get("types", [])
+                    or field.get("enabled", ["yes"])[0].lower() == "no"):
+                continue
+            for uri in field.get("uris", []):
+                found.append((uri, field.get("suites", [])))
+    return found
+
+
+def mirrors() -> Mirrors:
+    """The archives this machine already uses for Debian packages."""
+    main = security = ""
+    for uri, suites in _entries():
+        uri = uri.rstrip("/")
+        if re.search(r"/debian$", uri) and not main:
+            main = uri
+        if (re.search(r"/debian-security$", uri)
+                or any(s.endswith("-security") for s in suites)):
+            security = security or uri
+    if not main:
+        sys.exit("kernels.py: no Debian archive in /etc/apt/sources.list or "
+                 "/etc/apt/sources.list.d; add one (see sources.list(5))")
+    return Mirrors(main, security or main + "-security")
+
+
+class Apt:
+    """An apt of our own: private lists, state and cache."""
+
+    def __init__(self, series: str) -> None:
+        self.root = cache_dir() / "apt" / series
+        for sub in ("etc/parts", "state/lists/partial",
+                    "cache/archives/partial", "debs"):
+            (self.root / sub).mkdir(parents=True, exist_ok=True)
+        (self.root / "state/status").touch()
+        signed = f" [signed-by={KEYRING}]" if Path(KEYRING).exists() else ""
+        where = mirrors()
+        lines = []
+        for suite in SUITES[series]:
+            uri = (where.security if suite.endswith("-security")
+                   else where.main)
+            lines.append(f"deb{signed} {uri} {suite} main\n")
+        (self.root / "etc/sources.list").write_text("".join(lines),
+                                                    encoding="ascii")
+        options = {
+            "Dir::State": self.root / "state",
+            "Dir::State::status": self.root / "state/status",
+            "Dir::Cache": self.root / "cache",
+            "Dir::Etc::sourcelist": self.root / "etc/sources.list",
+            "Dir::Etc::sourceparts": self.root / "etc/parts",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": self.root / "etc/parts",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "APT::Sandbox::User": "",
+            "APT::Update::Post-Invoke-Success": "",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+        }
+        self.options = [f"-o{key}={value}" for key, value in options.items()]
+
+    def run(self, *args: str) -> None:
+        """Run apt-get with its progress on standard error."""
+        done = subprocess.run(["apt-get", "-q", *self.options, *args],
+                              cwd=self.root / "debs", stdout=sys.stderr,
+                              check=False)
+        if done.returncode:
+            sys.exit(f"kernels.py: 'apt-get {' '.join(args)}' failed; is the "
+                     "network there?  Run again: what is done is kept")
+
+    def show(self, package: str) -> dict[str, str]:
+        """The fields of the candidate version of package."""
+        out = subprocess.run(["apt-cache", *self.options, "show",
+                              "--no-all-versions", package], check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+        return dict(re.findall(r"(?m)^([\w-]+): (.*)$", out))
+
+    def depends(self, package: str) -> list[str]:
+        """Names of the packages that package depends on."""
+        text = self.show(package).get("Depends", "")
+        return [d.split("|")[0].split("(")[0].strip()
+                for d in text.split(",") if d.strip()]
+
+    def download(self, packages: list[str]) -> list[Path]:
+        """Fetch packages, return the files in the same order."""
+        files = []
+        for name in packages:
+            version = self.show(name)["Version"].replace(":", "%3a")
+            files.append((name, f"{name}_{version}_"))
+        debs = self.root / "debs"
+        have = {p.name for p in debs.iterdir()}
+        missing = [name for name, start in files
+                   if not any(h.startswith(start) for h in have)]
+        if missing:
+            self.run("download", *missing)
+        return [next(debs.glob(f"{start}*.deb")) for _, start in files]
+
+
+def unpack(deb: Path, target: Path) -> None:
+    """Unpack one package, leaving out what nothing here reads."""
+    say(f"unpacking {deb.name}")
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)],
+                          stdout=subprocess.PIPE) as proc:
+        subprocess.run(["tar", "-x", "-C", str(target), "--no-same-owner",
+                        "--exclude=./usr/share/doc",
+                        "--exclude=./usr/share/lintian"],
+                       stdin=proc.stdout, check=True)
+    if proc.returncode:
+        sys.exit(f"kernels.py: dpkg-deb failed on {deb}")
+
+
+def relocate(root: Path, final: Path) -> None:
+    """Make unpacked headers usable from where they are."""
+    for path in (root / "usr/src").glob("linux-headers-*/Makefile"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("/usr/src/", f"{final}/usr/src/"),
+                        encoding="utf-8")
+    for path in (root / "usr/src").glob("*/*"):
+        if path.is_symlink():
+            where = os.readlink(path)
+            if where.startswith("/usr/"):
+                path.unlink()
+                path.symlink_to(f"{final}{where}")
+
+
+def uncompressed(image: bytes) -> bytes:
+    """The ELF kernel inside a bzImage; it boots without unpacking itself."""
+    head = int.from_bytes(image[0x1f1:0x1f2], "little")
+    offset = (head + 1) * 512 + int.from_bytes(image[0x248:0x24c], "little")
+    size = int.from_bytes(image[0x24c:0x250], "little")
+    payload = image[offset:offset + size]
+    if payload.startswith(b"\xfd7zXZ"):
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(31).decompress(payload)
+    if payload.startswith(b"\x28\xb5\x2f\xfd"):
+        done = subprocess.run(["zstd", "-dcq"], input=payload,
+                              stdout=subprocess.PIPE, check=False)
+        return done.stdout
+    return b""
+
+
+def finish(root: Path, final: Path, series: str, version: str) -> None:
+    """Turn the unpacked packages into what the tests use."""
+    modules = next(p for p in (root / "lib/modules", root / "usr/lib/modules")
+                   if p.is_dir())
+    release = next(modules.iterdir()).name
+    if modules != root / "lib/modules":
+        (root / "lib").mkdir(exist_ok=True)
+        modules.rename(root / "lib/modules")
+    relocate(root, final)
+    (root / "headers").symlink_to(f"usr/src/linux-headers-{release}")
+    for name in ("build", "source"):
+        link = root / "lib/modules" / release / name
+        link.unlink(missing_ok=True)
+        link.symlink_to("../../../headers")
+    (root / "boot/vmlinuz").symlink_to(f"vmlinuz-{release}")
+    elf = uncompressed((root / "boot/vmlinuz").read_bytes())
+    if elf.startswith(b"\x7fELF"):
+        (root / "boot/vmlinux").write_bytes(elf)
+    say(f"indexing the modules of {release}")
+    subprocess.run(["/sbin/depmod", "-b", str(root), release], check=True)
+    info = {"series": series, "release": release, "version": version}
+    (root / "info.json").write_text(json.dumps(info), encoding="ascii")
+
+
+def fetch(series: str) -> Path:
+    """Directory of the kernel of that series, fetched if need be."""
+    if series not in SUITES:
+        sys.exit(f"kernels.py: unknown series '{series}', "
+                 f"known: {', '.join(SUITES)}")
+    final = cache_dir() / "kernels" / series
+    if (final / "info.json").exists():
+        return final
+    with lock(f"kernel-{series}"):
+        if (final / "info.json").exists():
+            return final
+        apt = Apt(series)
+        say(f"fetching the package lists for kernel {series}")
+        apt.run("update")
+        image = next(d for d in apt.depends("linux-image-amd64")
+                     if d.startswith("linux-image-"))
+        version = apt.show(image)["Version"]
+        headers = image.replace("linux-image-", "linux-headers-")
+        packages = [image, headers] + [
+            d for d in apt.depends(headers)
+            if re.match(r"linux-(headers|kbuild)-", d)]
+        say(f"fetching {' '.join(packages)} {version}")
+        debs = apt.download(packages)
+        with fresh_dir(final) as root:
+            for deb in debs:
+                unpack(deb, root)
+            finish(root, final, series, version)
+        shutil.rmtree(apt.root)
+        say(f"kernel {series} is ready in {final}")
+    return final
+
+
+def release(series: str) -> str:
+    """The release of the cached kernel, as uname -r prints it."""
+    info = json.loads((fetch(series) / "info.json").read_bytes())
+    return info["release"]
+
+
+def headers(series: str) -> Path:
+    """What to give to make as KDIR."""
+    return fetch(series) / "headers"
+
+
+def source() -> Path:
+    """Directory with the few files we use of the kernel's source package."""
+    final = cache_dir() / "kernels" / "source-6.1"
+    if final.exists():
+        return final
+    with lock("kernel-source"):
+        if final.exists():
+            return final
+        apt = Apt("6.1")
+        apt.run("update")
+        deb = apt.download(["linux-source-6.1"])[0]
+        say(f"unpacking the few files used of {deb.name}")
+        with fresh_dir(final) as root:
+            unpack(deb, root)
+            archive = next((root / "usr/src").glob("linux-source-*.tar.xz"))
+            top = archive.name.removesuffix(".tar.xz")
+            want = {f"{top}/{name}" for name in SOURCE_FILES}
+            with tarfile.open(archive, "r|xz") as tar:
+                for member in tar:
+                    if member.name in want and want:
+                        tar.extract(member, root)
+                        want.discard(member.name)
+                    if not want:
+                        break
+            if want:
+                sys.exit(f"kernels.py: {archive.name} lacks {want}")
+            for sub in ("tools", "scripts"):
+                (root / top / sub).rename(root / sub)
+            shutil.rmtree(root / "usr")
+            shutil.rmtree(root / top)
+        shutil.rmtree(apt.root)
+    return final
+
+
+def sync_sources(target: Path) -> None:
+    """Copy what the modules are built from; unchanged files stay as is."""
+    wanted = {Path("Kbuild")}
+    for sub in ("include", "ring", "usbback", "usbfront"):
+        wanted |= {p.relative_to(TREE) for p in (TREE / sub).rglob("*")
+                   if p.suffix in (".c", ".h", ".S") or p.name == "Kbuild"}
+    for name in sorted(wanted):
+        write_if_changed(target / name, (TREE / name).read_bytes())
+    for path in target.rglob("*.[chS]"):
+        if (path.relative_to(target) not in wanted
+                and not path.name.endswith(".mod.c")):
+            path.unlink()
+
+
+def build_dir(series: str) -> Path:
+    """Where the modules of this tree are built for a kernel."""
+    key = f"{zlib.crc32(str(TREE).encode()):08x}"
+    return cache_dir() / "build" / f"{series}-{key}"
+
+
+def build(series: str, *flags: str) -> Path:
+    """Build the modules for a kernel; returns the directory they are in."""
+    kdir = headers(series)
+    target = build_dir(series)
+    target.mkdir(parents=True, exist_ok=True)
+    with lock(f"build-{target.name}"):
+        sync_sources(target)
+        subprocess.run(["make", "-s", "-C", str(kdir), f"M={target}",
+                        "KBUILD_MODPOST_WARN=", f"-j{os.cpu_count()}", "W=1",
+                        *flags, "modules"], check=True, stdout=sys.stderr)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("command", choices=("path", "release", "headers",
+                                            "build", "source", "fetch"))
+    parser.add_argument("series", nargs="?", choices=tuple(SUITES))
+    args = parser.parse_args()
+    if args.command == "source":
+        print(source())
+    elif args.command == "fetch":
+        for series in SUITES:
+            fetch(series)
+        source()
+    elif args.series is None:
+        parser.error(f"{args.command} needs a series")
+    else:
+        table = {"path": fetch, "release": release, "headers": headers,
+                 "build": build}
+        print(table[args.command](args.series))
+
+
+if __name__ == "__main__":
+    main()
