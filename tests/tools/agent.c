@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
@@ -489,6 +490,9 @@ static void settings(void)
 	value = option("usbif.hostname");
 	if (value)
 		sethostname(value, strlen(value));
+	value = option("usbif.loglevel");
+	if (value)
+		klogctl(8, NULL, atoi(value));
 	loopback_up();
 	setrlimit(RLIMIT_CORE, &core);
 	clearenv();
