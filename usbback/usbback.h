@@ -3,10 +3,20 @@
  * usbback: objects and the interface between rules/devices and the backends of
  * the guests. Sketch agreed between the files; see each file for its contract.
  *
- * Lock order: usbback_mutex (rules.c: rules, devices, list of backends)
- *   -> ub->mutex (state of one backend: session, ports)
- *     -> udev device lock (usb_lock_device_for_reset; from workers only)
- *       -> ub->lock (spinlock, irqsave: rings, request table, port table, endpoints)
+ * Lock order, outermost first:
+ *   device lock of a hub, device lock of a grabbed device. The USB core calls
+ *	match, probe, disconnect and the notifier with both held, so nothing below
+ *	may be held by whoever wants one
+ *   attach_mutex (rules.c): which device is on a port of which backend, list of
+ *	backends. Held over usbback_port_attach() and usbback_port_detach()
+ *   ub->mutex: state of one backend: session, ports
+ *   rules_lock (rules.c, a mutex): text and state of the rules; nothing is called
+ *	under it but usbback_is_running() and usbback_name(), which take no lock
+ *   ub->lock (spinlock, irqsave): rings, request table, port table, endpoints
+ *
+ * A worker of a backend that needs the device lock (set configuration, reset...)
+ * takes it with usbback_dev_lock(), holding no mutex: it gives up at once when
+ * disconnect() has begun, so usbback_port_detach() may wait for the workers.
  * Never hold a spinlock over usb_submit_urb, usb_unlink_urb, kick.
  */
 #ifndef USBBACK_H
@@ -23,6 +33,7 @@
 
 struct usbback;		/* one channel: backend.c */
 struct usbback_dev;	/* one grabbed device: device.c */
+struct usbback_text;	/* a file being written: sysfs.c */
 
 /* ---- backend.c: called by rules.c / device.c / cdev.c / pci.c ---- */
 
@@ -48,16 +59,64 @@ int usbback_port_attach(struct usbback *ub, u8 vusb, u8 port,
  */
 void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
 			 enum usbif_port_reason reason);
-/* True if a guest has a running session (for vports: "attached" against "waiting for guest"). */
+/* True if a guest has a running session (for vports: "attached" against "waiting for
+ * guest"). Takes no lock. */
 bool usbback_is_running(const struct usbback *ub);
+
+/*
+ * The file "channels": one line per channel, as Documentation/ABI/testing/
+ * sysfs-driver-usbback has it. Process context.
+ */
+void usbback_channels_print(struct usbback_text *text);
+/*
+ * Names the PCI channel at @address (as in /sys/bus/pci/devices), which ends in
+ * usbback_rules_backend_added(). -ENOENT: no such channel; -EBUSY: it has another
+ * name, or another channel has this one. @vm is valid (see spec.h). Logs why not.
+ */
+int usbback_channels_name(const char *address, const char *vm);
 
 /* ---- rules.c / device.c: called by the backend side ---- */
 
-/* A backend has got its name and is ready for attaches / is going away. Process context. */
+/*
+ * A backend has got its name and is ready for attaches / is going away: its devices
+ * are taken off their ports (usbback_port_detach), and when it returns no attach
+ * comes any more. Process context, no lock held, not from the backend's own workers.
+ */
 void usbback_rules_backend_added(struct usbback *ub);
 void usbback_rules_backend_removed(struct usbback *ub);
-/* Session started or ended: vports shows it, sysfs_notify. */
+/* Session started or ended: vports shows it, sysfs_notify. Any context. */
 void usbback_rules_changed(void);
+
+/* A grabbed device. The pointer is valid while a reference is held, the device
+ * itself works only until usbback_port_detach(). */
+struct usbback_dev *usbback_dev_get(struct usbback_dev *bdev);
+void usbback_dev_put(struct usbback_dev *bdev);
+struct usb_device *usbback_dev_udev(const struct usbback_dev *bdev);
+const char *usbback_dev_busid(const struct usbback_dev *bdev);
+/*
+ * The device lock: 0, -ENODEV (the device is going: the usual end), -ETIMEDOUT.
+ * Sleeps, no other lock held.
+ */
+int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms);
+void usbback_dev_unlock(struct usbback_dev *bdev);
+/*
+ * Keeps usbfs of the host out: call after each usb_set_configuration(), in the
+ * same hold of the device lock. The USB core undoes it with the configuration.
+ */
+void usbback_dev_claim_interfaces(struct usbback_dev *bdev);
+/*
+ * Between owners: unconfigures and resets the device. No URB of ours may be in
+ * flight but it need not be off its port. Takes the device lock. 0 or -errno;
+ * after an error the USB core usually disconnects the device.
+ */
+int usbback_dev_reset(struct usbback_dev *bdev, unsigned int timeout_ms);
+/* vports says "resetting" meanwhile; any context. */
+void usbback_dev_set_resetting(struct usbback_dev *bdev, bool resetting);
+
+/* Text of a file in sysfs that may be longer than a page (sysfs.c). An allocation
+ * that fails shows in the end result; printing goes on without effect. */
+__printf(2, 3)
+void usbback_text_printf(struct usbback_text *text, const char *fmt, ...);
 
 int usbback_rules_init(void);
 void usbback_rules_exit(void);
