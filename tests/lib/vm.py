@@ -375,7 +375,7 @@ class VM:
         if dump:
             self._dump_tasks()
         raise VMTimeout(f"{self.name}: waited {timeout * SCALE:.0f} s for "
-                        f"{what}\n{self.tail(100)}")
+                        f"{what}\n{self.tail(50)}")
 
     def _dump_tasks(self) -> None:
         """Have the guest say what its tasks wait for; never waits long."""
@@ -487,7 +487,7 @@ class VM:
                 self._dump_tasks()
                 raise VMTimeout(f"{self.name}: '{cmd}' did not come true in "
                                 f"{timeout * SCALE:.0f} s: {result.out}\n"
-                                f"{self.tail(100)}")
+                                f"{self.tail(50)}")
             time.sleep(every)
 
     # --- kernel log ---------------------------------------------------
