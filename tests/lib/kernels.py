@@ -7,6 +7,9 @@
   kernels.py headers SERIES  directory to give to make as KDIR
   kernels.py build SERIES    build usbback.ko and usbfront.ko for it, print
                              the directory they are in
+  kernels.py rebuild SERIES [FLAG...]
+                             the same from nothing and for nothing, to see the
+                             warnings; flags as for make, such as C=2
   kernels.py source          directory with testusb.c, checkpatch.pl
   kernels.py fetch           all of the above but the builds
 
@@ -24,6 +27,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -328,25 +332,53 @@ def build_dir(series: str) -> Path:
     return cache_dir() / "build" / f"{series}-{key}"
 
 
+# Said of every module that is built away from its kernel, or that shares an
+# object with another one.
+EXPECTED = re.compile(r"Skipping BTF generation|is added to multiple modules")
+
+
+def make_modules(series: str, target: Path, *flags: str) -> None:
+    """Run make in a copy of the sources; ends the program if it fails."""
+    sync_sources(target)
+    done = subprocess.run(
+        ["make", "-s", "-C", str(headers(series)), f"M={target}",
+         f"-j{os.cpu_count()}", "W=1", *flags, "modules"], check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in done.stdout.splitlines():
+        if not EXPECTED.search(line):
+            say(line.replace(f"{target}/", ""))
+    if done.returncode:
+        sys.exit(f"kernels.py: the modules don't build for {series}")
+
+
 def build(series: str, *flags: str) -> Path:
     """Build the modules for a kernel; returns the directory they are in."""
-    kdir = headers(series)
     target = build_dir(series)
     target.mkdir(parents=True, exist_ok=True)
     with lock(f"build-{target.name}"):
-        sync_sources(target)
-        subprocess.run(["make", "-s", "-C", str(kdir), f"M={target}",
-                        "KBUILD_MODPOST_WARN=", f"-j{os.cpu_count()}", "W=1",
-                        *flags, "modules"], check=True, stdout=sys.stderr)
+        make_modules(series, target, *flags)
     return target
+
+
+def rebuild(series: str, *flags: str) -> None:
+    """Build all from nothing, for the sake of the warnings."""
+    parent = build_dir(series).parent
+    parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{series}.", dir=parent) as tmp:
+        make_modules(series, Path(tmp), *flags)
+        for name in ("usbback.ko", "usbfront.ko"):
+            if not (Path(tmp) / name).exists():
+                sys.exit(f"kernels.py: {name} was not built")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=("path", "release", "headers",
-                                            "build", "source", "fetch"))
+                                            "build", "rebuild", "source",
+                                            "fetch"))
     parser.add_argument("series", nargs="?", choices=tuple(SUITES))
+    parser.add_argument("flags", nargs="*")
     args = parser.parse_args()
     if args.command == "source":
         print(source())
@@ -356,6 +388,8 @@ def main() -> None:
         source()
     elif args.series is None:
         parser.error(f"{args.command} needs a series")
+    elif args.command == "rebuild":
+        rebuild(args.series, *args.flags)
     else:
         table = {"path": fetch, "release": release, "headers": headers,
                  "build": build}

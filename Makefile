@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# "make help" lists the targets.  What the modules are made of is in Kbuild.
+
+KDIR	?= /lib/modules/$(shell uname -r)/build
+PREFIX	?= /usr/local
+CACHE	:= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/usbif
+
+# The demo reads these from its environment, so that any character may be in them.
+export FILE BREAK ONLY
+
+modules:
+	@test -e $(KDIR)/Makefile || { \
+		echo "no kernel build tree at $(KDIR): install the headers of your kernel"; \
+		echo "(Debian: linux-headers-amd64) or give KDIR=/path/to/it" >&2; exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+modules_install: modules
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+
+tools:
+	$(MAKE) -C tools
+
+install: tools
+	$(MAKE) -C tools install PREFIX=$(PREFIX)
+
+demo:
+	@tests/lib/setup.sh
+	@tests/demo/demo.py
+
+test:
+	@tests/lib/setup.sh
+	@tests/run
+
+test-long:
+	@tests/lib/setup.sh
+	@LONG=1 tests/run --resume
+
+bench:
+	@tests/lib/setup.sh
+	@tests/bench/bench.py
+
+check:
+	@tests/lib/setup.sh
+	@tests/check.sh
+
+clean:
+	@rm -rf *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers .tmp_versions
+	@for d in ring usbback usbfront; do rm -f $$d/*.o $$d/.*.cmd $$d/*.mod; done
+	@find tests -name __pycache__ -type d -exec rm -rf {} +
+	@for d in tools tests; do \
+		if [ -e $$d/Makefile ]; then $(MAKE) -s -C $$d clean; fi; done
+
+clean-cache:
+	rm -rf $(CACHE)
+
+help:
+	@echo 'modules          usbback.ko and usbfront.ko for the running kernel, or KDIR=...'
+	@echo 'modules_install  install them below /lib/modules'
+	@echo 'tools            usbctl'
+	@echo 'install          install usbctl and its manual page below PREFIX=$(PREFIX)'
+	@echo 'demo             show it all at work in emulated machines (FILE=path, BREAK=usbfront)'
+	@echo 'test             run the tests (ONLY=regex: programs or cases)'
+	@echo 'test-long        the same with larger counts; goes on where it was broken off'
+	@echo 'bench            measure, in emulated machines'
+	@echo 'check            checkpatch, sparse, builds with W=1, shellcheck and more'
+	@echo 'clean            remove what was built here'
+	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
+
+.DEFAULT_GOAL := modules
+.PHONY: modules modules_install tools install demo test test-long bench check clean \
+	clean-cache help
