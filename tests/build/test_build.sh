@@ -8,7 +8,6 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=tests/lib/tap.sh
 . "$top/tests/lib/tap.sh"
 
-# shellcheck disable=SC2317 # called by tap_quiet
 tools() {
 	local dir rc
 
@@ -17,7 +16,7 @@ tools() {
 		make -s -C "$dir/tools" clean all
 	rc=$?
 	rm -rf "$dir"
-	return $rc
+	return "$rc"
 }
 
 for series in 6.1 6.12; do
