@@ -345,7 +345,7 @@ struct usbif_back_page {
 	__le32 nr_ports;
 	__le32 max_iso_packets;
 	__le32 nonce;
-	__u8 reserved0[32];
+	__u8 reserved0[40];
 	/* 0x80 */
 	__le32 state;
 	__le32 session;
@@ -540,6 +540,8 @@ struct usbif_extent {
  * struct usbif_iso_packet - one packet of an isochronous request
  * @offset: in the data of the request
  * @length: octets
+ *
+ * Packets stand in ascending order and do not overlap; there may be gaps.
  */
 struct usbif_iso_packet {
 	__le32 offset;
