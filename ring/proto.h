@@ -31,6 +31,19 @@ struct usbif_layout {
 	u32 nr_ports;
 };
 
+/*
+ * Octets from the start of a region that hold identity, pages, port table and
+ * rings in any layout. Mapping these makes every layout that usbif_layout_decode()
+ * takes safe to use.
+ */
+#define USBIF_CTL_SIZE	(USBIF_SQ_OFFSET + 2 * USBIF_MAX_REQUESTS * \
+			 (sizeof(struct usbif_req) + sizeof(struct usbif_rsp)))
+/* Octets of the largest table: all extents, all packets and their results. */
+#define USBIF_TABLE_MAX	(USBIF_MAX_EXTENTS * sizeof(struct usbif_extent) + \
+			 USBIF_MAX_ISO_PACKETS * \
+			 (sizeof(struct usbif_iso_packet) + \
+			  sizeof(struct usbif_iso_result)))
+
 /**
  * enum usbif_why - which check refused something; for counters, traces, tests
  *
@@ -79,6 +92,7 @@ enum usbif_why {
 	USBIF_WHY_PORT_STATE,
 	USBIF_WHY_SPEED,
 	USBIF_WHY_EPOCH,
+	USBIF_WHY_FRAME,
 	USBIF_WHY_MAX,
 };
 
@@ -157,13 +171,39 @@ struct usbif_port_state {
  */
 int usbif_layout_compute(struct usbif_layout *lay, u64 size, u64 features,
 			 u32 nr_vusb, u32 nr_ports);
-/* Identity of a region of @size octets, for peer @peer; fills *role. */
+/**
+ * struct usbif_identity - private form of struct usbif_ident
+ * @region_size: octets
+ * @backend: number of the peer with the devices
+ * @frontend: number of the peer with the virtual controllers
+ */
+struct usbif_identity {
+	u64 region_size;
+	u32 backend;
+	u32 frontend;
+};
+
+/*
+ * Reads and checks the identity of a region of @size octets: one backend, one
+ * frontend. 0 or -EINVAL.
+ */
+int usbif_ident_read(struct usbif_identity *id,
+		     const struct usbif_ident __usbif *wire, u64 size,
+		     enum usbif_why *why);
+/* The same, for who wants to know the role of peer @peer only. */
 int usbif_ident_decode(const struct usbif_ident __usbif *wire, u64 size,
 		       unsigned int peer, enum usbif_role *role,
 		       enum usbif_why *why);
+/*
+ * Writes it, magic last. Writing the same again leaves it valid all the time: a
+ * guest may be reading while another one is expected.
+ */
 void usbif_ident_encode(struct usbif_ident __usbif *wire, u64 size,
 			const u8 roles[8]);
-/* Writes the static part of the backend's page, magic last; state is NONE before. */
+/*
+ * Writes the static part of the backend's page, magic last. The state word is the
+ * caller's: NONE or READY before, or READY afterwards.
+ */
 void usbif_layout_encode(struct usbif_back_page __usbif *wire,
 			 const struct usbif_layout *lay, u32 nonce);
 /*
@@ -197,6 +237,9 @@ int usbif_table_decode(const struct usbif_request *req, const void *copy,
 /* Fills *wire (private memory) from *req; ranges beyond the inline ones are in the table. */
 void usbif_req_encode(struct usbif_req *wire, const struct usbif_request *req);
 
+/* True if the data of a decoded transfer goes to the guest; OUT without data. */
+bool usbif_req_is_in(const struct usbif_request *req);
+
 void usbif_rsp_encode(struct usbif_rsp *wire, const struct usbif_response *rsp);
 /*
  * Checks a private copy of a completion: id < 2 * N, session, status and flags
@@ -213,7 +256,10 @@ void usbif_port_write(struct usbif_port __usbif *wire,
 int usbif_port_read(struct usbif_port_state *st,
 		    const struct usbif_port __usbif *wire, enum usbif_why *why);
 
-/* usbif_status <-> errno of a URB (0 for OK); unknown values give -EPROTO / PROTO. */
+/*
+ * usbif_status <-> errno of a URB (0 for OK); unknown values give -EPROTO / PROTO.
+ * -ENOENT (a URB that was killed) gives CANCELLED.
+ */
 int usbif_status_to_errno(u32 status);
 u32 usbif_status_from_errno(int error);
 

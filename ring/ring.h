@@ -3,7 +3,8 @@
  * One direction of a usbif channel: a single-producer, single-consumer ring in
  * memory that a hostile peer can write at any time.
  *
- * Barriers. They stand in ring.c and nowhere else:
+ * Barriers. They stand in ring.c; those of the layout and of the ports, which are no
+ * rings, beside the functions that read and write them:
  *
  *   producer                                consumer
  *   --------                                --------
@@ -74,6 +75,8 @@ struct usbif_prod {
  * @size: slots, a power of two
  * @cons: next slot to take (private)
  * @prod: last good value of *@prod_word
+ * @event: value last stored in *@event_word to be rung
+ * @armed: that was not taken back
  */
 struct usbif_cons {
 	void __usbif *slots;
@@ -84,6 +87,8 @@ struct usbif_cons {
 	u32 size;
 	u32 cons;
 	u32 prod;
+	u32 event;
+	bool armed;
 };
 
 /* Sets the private state to @start and stores it in *prod_word. */
@@ -93,7 +98,7 @@ void usbif_prod_init(struct usbif_prod *p, void __usbif *slots, u32 slot_size,
 		     u32 start);
 /* Free slots, or -EPROTO if the consumer's index is impossible. */
 int usbif_prod_room(struct usbif_prod *p);
-/* Entries not consumed yet by the consumer's word, or -EPROTO. */
+/* Published entries not consumed yet by the consumer's word, or -EPROTO. */
 int usbif_prod_unconsumed(struct usbif_prod *p);
 /* Copies one entry into the next slot; the caller knows that there is room. */
 void usbif_prod_push(struct usbif_prod *p, const void *entry);
