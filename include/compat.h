@@ -16,4 +16,11 @@
 #define __usbif
 #endif
 
+/* The counter of an eventfd grows by one, always, since 6.8. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define compat_eventfd_signal(ctx) ((void)eventfd_signal(ctx, 1))
+#else
+#define compat_eventfd_signal(ctx) eventfd_signal(ctx)
+#endif
+
 #endif /* USBIF_COMPAT_H */
