@@ -75,6 +75,13 @@ def load_drivers(vm: VM) -> None:
            "cdc-acm cdc-ncm")
 
 
+def wait_opened(vm: VM, path: str, timeout: float = 10) -> None:
+    """Wait until some process has that file open."""
+    vm.wait_for("for f in /proc/[0-9]*/fd/*; do "
+                f"[ \"$(readlink $f)\" = {path} ] && exit 0; done; exit 1",
+                timeout)
+
+
 class Gadget:
     """One device in one socket."""
 

@@ -661,7 +661,9 @@ class VM:
         keep = os.environ.get("USBIF_KEEP")
         if keep and self.console.exists():
             Path(keep).mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.console, Path(keep) / f"{self.name}.log")
+            names = itertools.chain([""], map("-{}".format, itertools.count(2)))
+            paths = (Path(keep) / f"{self.name}{n}.log" for n in names)
+            shutil.copy(self.console, next(p for p in paths if not p.exists()))
         shutil.rmtree(self._dir, ignore_errors=True)
         if self in VM.live:
             VM.live.remove(self)

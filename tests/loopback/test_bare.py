@@ -14,7 +14,8 @@ import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
-from gadget import Dummies, child_node, find_device, load_drivers  # noqa: E402
+from gadget import (Dummies, child_node, find_device,  # noqa: E402
+                    load_drivers, wait_opened)
 from vm import VM  # noqa: E402
 
 
@@ -48,7 +49,7 @@ def keys(vm: VM, dummies: Dummies) -> None:
     keyboard = dummies.keyboard("keys")
     node = child_node(vm, keyboard.busid(), "input/input*/event*")
     reader = vm.spawn(f"head -c 24 /dev/input/{node} | wc -c")
-    vm.wait_for(f"ls -l /proc/[0-9]*/fd | grep -q /dev/input/{node}")
+    wait_opened(vm, f"/dev/input/{node}")
     dummies.press(keyboard, 0x04)
     tap.expect_equal(reader.wait(10), 0)
     tap.expect_equal(reader.output().strip(), "24", "size of an event")
@@ -61,6 +62,7 @@ def serial(vm: VM, dummies: Dummies) -> None:
     node = child_node(vm, acm.busid(), "tty/ttyACM*")
     vm.run(f"stty -F /dev/{node} raw -echo; stty -F {acm.tty()} raw -echo")
     reader = vm.spawn(f"head -c 10000 {acm.tty()} | sha256sum")
+    wait_opened(vm, acm.tty())
     wanted = vm.run("head -c 10000 /dev/urandom > /tmp/bytes; "
                     f"cat /tmp/bytes > /dev/{node}; sha256sum < /tmp/bytes")
     tap.expect_equal(reader.wait(10), 0)
@@ -100,7 +102,7 @@ def replug(vm: VM, dummies: Dummies) -> None:
 def main() -> None:
     with tap.Suite() as t:
         for series in kernels.SUITES:
-            vm = t.vm(VM("bare", kernel=series))
+            vm = t.vm(VM(f"bare-{series}", kernel=series))
             dummies = Dummies(vm, 2)
             load_drivers(vm)
             usbtest.prepare(vm)
