@@ -71,15 +71,14 @@ def child_node(vm: VM, busid: str, pattern: str, timeout: float = 10) -> str:
 
 def load_drivers(vm: VM) -> None:
     """Load what binds to the devices here: nothing else does it in a VM."""
-    vm.run("modprobe -a usb-storage uas sd_mod usbhid hid-generic evdev "
-           "cdc-acm cdc-ncm")
+    vm.run("modprobe -a xhci-pci usb-storage uas sd_mod usbhid hid-generic "
+           "evdev cdc-acm cdc-ncm")
 
 
 def wait_opened(vm: VM, path: str, timeout: float = 10) -> None:
     """Wait until some process has that file open."""
-    vm.wait_for("for f in /proc/[0-9]*/fd/*; do "
-                f"[ \"$(readlink $f)\" = {path} ] && exit 0; done; exit 1",
-                timeout)
+    vm.wait_for(f"find /proc/[0-9]*/fd -lname {path} -print -quit "
+                "2>/dev/null | grep -q .", timeout)
 
 
 class Gadget:
