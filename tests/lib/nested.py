@@ -24,12 +24,16 @@ import functools
 import json
 import os
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
 import emulator
 import initramfs
-from cache import cache_dir, say
+import kernels
+from cache import TREE, cache_dir, lock, say
 from vm import KVM_HOST_CPU, VM, VMError
 
 ICOUNT = ("-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm",
@@ -78,8 +82,18 @@ def hardware() -> bool:
     return works
 
 
+def usbctl_binary() -> Path:
+    """usbctl of this tree, built if need be."""
+    with lock("usbctl"):
+        subprocess.run(["make", "-s", "-C", str(TREE / "tools")], check=True,
+                       stdout=subprocess.DEVNULL)
+    return TREE / "tools" / "usbctl"
+
+
 class KvmHost(VM):
     """A machine with a USB controller and KVM guests."""
+
+    SYSFS = "/sys/bus/usb/drivers/usbback"
 
     def __init__(self, name: str = "host", kernel: str = "6.1", *,
                  controller: str | None = "qemu-xhci,id=xhci",
@@ -132,6 +146,50 @@ class KvmHost(VM):
         guest.boot()
         if wait:
             guest.wait_ready()
+        return guest
+
+    # --- what a user of usbif does there --------------------------------
+
+    def install(self) -> None:
+        """Bring modules and usbctl in: a tree in /tmp is not seen there."""
+        built = kernels.build(self.kernel)
+        for name in ("usbback.ko", "usbfront.ko"):
+            shutil.copy(built / name, self.share)
+        shutil.copy(usbctl_binary(), self.share / "usbctl")
+        self.run("install -D /share/usbctl /usr/local/bin/usbctl")
+
+    def load(self) -> None:
+        """Load usbback."""
+        self.run("insmod /share/usbback.ko")
+
+    def write(self, name: str, text: str) -> None:
+        """Write to a file of usbback in sysfs."""
+        self.run(f"echo {shlex.quote(text)} > {self.SYSFS}/{name}")
+
+    def rule(self, text: str) -> None:
+        """Add a rule."""
+        self.write("new_vport", text)
+
+    def vports(self) -> str:
+        """The rules and their states."""
+        return self.run(f"cat {self.SYSFS}/vports").out
+
+    def server(self, name: str) -> int:
+        """Process id, there, of the usbctl that serves a guest."""
+        out = self.run(f"pgrep -f 'usbctl serve {name}( |$)'").out
+        return int(out.split()[0])
+
+    def start_front(self, name: str, *, load: bool = True,
+                    files: Mapping[str, str | Path | bytes] | None = None,
+                    **options: Any) -> VM:
+        """Boot the guest of a channel, with usbfront loaded unless not."""
+        words = self.run(f"usbctl qemu-args {name}").out
+        guest = self.start_guest(
+            name, args=shlex.split(words),
+            files={"/usbfront.ko": self.share / "usbfront.ko",
+                   **(files or {})}, **options)
+        if load and options.get("wait", True):
+            guest.run("insmod /usbfront.ko")
         return guest
 
     def close(self) -> None:
