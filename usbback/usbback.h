@@ -59,8 +59,10 @@ int usbback_port_attach(struct usbback *ub, u8 vusb, u8 port,
  */
 void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
 			 enum usbif_port_reason reason);
-/* True if a guest has a running session (for vports: "attached" against "waiting for
- * guest"). Takes no lock. */
+/*
+ * True if a guest has a running session (for vports: "attached" against "waiting for
+ * guest"). Takes no lock.
+ */
 bool usbback_is_running(const struct usbback *ub);
 
 /*
@@ -87,8 +89,10 @@ void usbback_rules_backend_removed(struct usbback *ub);
 /* Session started or ended: vports shows it, sysfs_notify. Any context. */
 void usbback_rules_changed(void);
 
-/* A grabbed device. The pointer is valid while a reference is held, the device
- * itself works only until usbback_port_detach(). */
+/*
+ * A grabbed device. The pointer is valid while a reference is held, the device
+ * itself works only until usbback_port_detach().
+ */
 struct usbback_dev *usbback_dev_get(struct usbback_dev *bdev);
 void usbback_dev_put(struct usbback_dev *bdev);
 struct usb_device *usbback_dev_udev(const struct usbback_dev *bdev);
@@ -113,8 +117,10 @@ int usbback_dev_reset(struct usbback_dev *bdev, unsigned int timeout_ms);
 /* vports says "resetting" meanwhile; any context. */
 void usbback_dev_set_resetting(struct usbback_dev *bdev, bool resetting);
 
-/* Text of a file in sysfs that may be longer than a page (sysfs.c). An allocation
- * that fails shows in the end result; printing goes on without effect. */
+/*
+ * Text of a file in sysfs that may be longer than a page (sysfs.c). An allocation
+ * that fails shows in the end result; printing goes on without effect.
+ */
 __printf(2, 3)
 void usbback_text_printf(struct usbback_text *text, const char *fmt, ...);
 

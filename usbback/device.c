@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Grabbed devices: the USB device driver that takes what a rule names, and the
+ * interface driver that keeps others off it.
+ *
+ * Lifetime. probe() makes a struct usbback_dev, its rule points to it, and the
+ * backend that has it on a port holds a reference. disconnect() sets gone, so
+ * that no worker of a backend waits for the device lock any longer; then takes
+ * the device off its port, after which nothing of the backend touches it; then
+ * takes it from its rule. Whoever still has a reference keeps the memory and the
+ * struct usb_device, but has no more use for it.
+ */
+#define pr_fmt(fmt) "usbback: " fmt
+
+#include <linux/delay.h>
+#include <linux/pm_runtime.h>
+#include <linux/slab.h>
+#include <linux/usb.h>
+#include <linux/usb/hcd.h>
+#include "device.h"
+#include "rules.h"
+
+#define LOCK_POLL_MS	5
+
+static struct usb_device_driver usbback_driver;
+static struct usb_driver usbback_interface_driver;
+
+/* ---- the object ---- */
+
+static struct usbback_dev *usbback_dev_alloc(struct usb_device *udev)
+{
+	struct usbback_dev *bdev = kzalloc(sizeof(*bdev), GFP_KERNEL);
+
+	if (!bdev)
+		return NULL;
+	kref_init(&bdev->ref);
+	bdev->udev = usb_get_dev(udev);
+	strscpy(bdev->busid, dev_name(&udev->dev), sizeof(bdev->busid));
+	return bdev;
+}
+
+static void usbback_dev_release(struct kref *ref)
+{
+	struct usbback_dev *bdev = container_of(ref, struct usbback_dev, ref);
+
+	usb_put_dev(bdev->udev);
+	kfree(bdev);
+}
+
+/**
+ * usbback_dev_get - take a reference
+ * @bdev: device
+ */
+struct usbback_dev *usbback_dev_get(struct usbback_dev *bdev)
+{
+	kref_get(&bdev->ref);
+	return bdev;
+}
+
+/**
+ * usbback_dev_put - drop a reference
+ * @bdev: device
+ *
+ * Context: process
+ */
+void usbback_dev_put(struct usbback_dev *bdev)
+{
+	kref_put(&bdev->ref, usbback_dev_release);
+}
+
+/**
+ * usbback_dev_udev - the USB core's device
+ * @bdev: device
+ */
+struct usb_device *usbback_dev_udev(const struct usbback_dev *bdev)
+{
+	return bdev->udev;
+}
+
+/**
+ * usbback_dev_busid - the name of the device
+ * @bdev: device
+ */
+const char *usbback_dev_busid(const struct usbback_dev *bdev)
+{
+	return bdev->busid;
+}
+
+/**
+ * usbback_dev_set_resetting - say that the device is being reset
+ * @bdev: device
+ * @resetting: what vports is to show
+ */
+void usbback_dev_set_resetting(struct usbback_dev *bdev, bool resetting)
+{
+	WRITE_ONCE(bdev->resetting, resetting);
+	usbback_rules_changed();
+}
+
+static bool usbback_dev_is_going(const struct usbback_dev *bdev)
+{
+	return READ_ONCE(bdev->gone) ||
+	       bdev->udev->state == USB_STATE_NOTATTACHED;
+}
+
+/**
+ * usbback_dev_lock - take the device lock, unless the device goes
+ * @bdev: device
+ * @timeout_ms: how long to try
+ *
+ * The USB core holds the lock while it waits in disconnect(), which waits for the
+ * callers of this: so they only ever try.
+ *
+ * Context: process, no other lock of usbback held
+ * Return: 0, -ENODEV, -ETIMEDOUT
+ */
+int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(timeout_ms);
+
+	for (;;) {
+		if (usbback_dev_is_going(bdev))
+			return -ENODEV;
+		if (usb_trylock_device(bdev->udev))
+			break;
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		msleep(LOCK_POLL_MS);
+	}
+	if (usbback_dev_is_going(bdev)) {
+		usb_unlock_device(bdev->udev);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+/**
+ * usbback_dev_unlock - release the device lock
+ * @bdev: device
+ */
+void usbback_dev_unlock(struct usbback_dev *bdev)
+{
+	usb_unlock_device(bdev->udev);
+}
+
+/* With the device lock held. */
+static int usbback_dev_clean(struct usbback_dev *bdev)
+{
+	struct usb_device *udev = bdev->udev;
+
+	/* Else the reset would set up again what the last owner had. */
+	if (udev->actconfig)
+		usb_set_configuration(udev, -1);
+	return usb_reset_device(udev);
+}
+
+/**
+ * usbback_dev_reset - make a device as new, between two owners
+ * @bdev: device, with no URB of ours in flight
+ * @timeout_ms: how long to try for the device lock
+ *
+ * Context: process, no lock held
+ * Return: 0, -ENODEV, -ETIMEDOUT, or what usb_reset_device() says
+ */
+int usbback_dev_reset(struct usbback_dev *bdev, unsigned int timeout_ms)
+{
+	int err;
+
+	err = usbback_dev_lock(bdev, timeout_ms);
+	if (err)
+		return err;
+	usbback_dev_set_resetting(bdev, true);
+	err = usbback_dev_clean(bdev);
+	usbback_dev_set_resetting(bdev, false);
+	usbback_dev_unlock(bdev);
+	return err;
+}
+
+/**
+ * usbback_dev_claim_interfaces - keep usbfs off the interfaces
+ * @bdev: device, just configured, its lock held since before that
+ *
+ * The claim on the port keeps interface drivers away but not usbfs. The USB core
+ * ends this with the configuration.
+ */
+void usbback_dev_claim_interfaces(struct usbback_dev *bdev)
+{
+	struct usb_host_config *config = bdev->udev->actconfig;
+	unsigned int i;
+
+	if (!config)
+		return;
+	for (i = 0; i < config->desc.bNumInterfaces; i++) {
+		int err = usb_driver_claim_interface(&usbback_interface_driver,
+						     config->interface[i],
+						     bdev);
+
+		/* Not fatal: the guest works, only the host could interfere. */
+		if (err)
+			pr_info("%s: interface %u not claimed: %d\n",
+				bdev->busid, i, err);
+	}
+}
+
+/* ---- what a device is ---- */
+
+/**
+ * usbback_device_find - find a USB device by its bus ID
+ * @name: bus ID, or usbN for a root hub
+ *
+ * Return: the device with a reference, or NULL
+ */
+struct usb_device *usbback_device_find(const char *name)
+{
+	struct device *dev;
+
+	/* usb_bus_type is not exported; registering filled this in. */
+	dev = bus_find_device_by_name(usbback_driver.usb_drv_driver.bus, NULL,
+				      name);
+	return dev ? to_usb_device(dev) : NULL;
+}
+
+/**
+ * usbback_device_is_ours - whether usbback is the driver of a device
+ * @udev: device
+ */
+bool usbback_device_is_ours(const struct usb_device *udev)
+{
+	return udev->dev.driver == &usbback_driver.usb_drv_driver;
+}
+
+/**
+ * usbback_device_is_hub - whether a device is a hub
+ * @udev: device
+ */
+bool usbback_device_is_hub(const struct usb_device *udev)
+{
+	return udev->descriptor.bDeviceClass == USB_CLASS_HUB || udev->maxchild;
+}
+
+/**
+ * usbback_device_on_own_bus - whether a device is on a bus of usbfront
+ * @udev: device or hub
+ */
+bool usbback_device_on_own_bus(const struct usb_device *udev)
+{
+	const struct hc_driver *driver = bus_to_hcd(udev->bus)->driver;
+
+	return !strcmp(driver->description, "usbfront");
+}
+
+/**
+ * usbback_device_speed - speed in Mbit/s, as in the file of that name in sysfs
+ * @udev: device
+ */
+const char *usbback_device_speed(const struct usb_device *udev)
+{
+	switch (udev->speed) {
+	case USB_SPEED_LOW:
+		return "1.5";
+	case USB_SPEED_FULL:
+		return "12";
+	case USB_SPEED_HIGH:
+		return "480";
+	case USB_SPEED_SUPER:
+		return "5000";
+	case USB_SPEED_SUPER_PLUS:
+		return udev->ssp_rate == USB_SSP_GEN_2x2 ? "20000" : "10000";
+	default:
+		return "unknown";
+	}
+}
+
+/* ---- the driver of devices ---- */
+
+static bool usbback_match(struct usb_device *udev)
+{
+	return usbback_rules_match(udev);
+}
+
+/* -ENODEV would leave the device to the generic driver for ever: never here. */
+static int usbback_probe(struct usb_device *udev)
+{
+	struct usbback_dev *bdev;
+	bool reset;
+	int err;
+
+	err = usbback_rules_prepare(udev, &reset);
+	if (err)
+		return err;
+	bdev = usbback_dev_alloc(udev);
+	if (!bdev)
+		return -ENOMEM;
+
+	/* Against the host's autosuspend. */
+	err = pm_runtime_resume_and_get(&udev->dev);
+	if (err) {
+		err = -EIO;
+		goto err_put;
+	}
+	/* On a port that could not be claimed in time, host drivers got in. */
+	if (udev->actconfig)
+		usb_set_configuration(udev, -1);
+	if (reset && usb_reset_device(udev))
+		pr_info("%s: reset failed\n", bdev->busid);
+
+	dev_set_drvdata(&udev->dev, bdev);
+	err = usbback_rules_add_dev(bdev);
+	if (err)
+		goto err_pm;
+	return 0;
+
+err_pm:
+	dev_set_drvdata(&udev->dev, NULL);
+	pm_runtime_put(&udev->dev);
+err_put:
+	usbback_dev_put(bdev);
+	return err;
+}
+
+static void usbback_disconnect(struct usb_device *udev)
+{
+	struct usbback_dev *bdev = dev_get_drvdata(&udev->dev);
+
+	WRITE_ONCE(bdev->gone, true);
+	usbback_rules_detach_dev(bdev);
+
+	/* The next owner is the host. */
+	if (bdev->used && udev->state != USB_STATE_NOTATTACHED &&
+	    usbback_dev_clean(bdev))
+		pr_info("%s: reset failed\n", bdev->busid);
+
+	usbback_rules_del_dev(bdev);
+	dev_set_drvdata(&udev->dev, NULL);
+	pm_runtime_put(&udev->dev);
+	usbback_dev_put(bdev);
+}
+
+/*
+ * Without generic_subclass the port above could never suspend; the generic driver
+ * then does all there is to suspend and resume.
+ */
+static struct usb_device_driver usbback_driver = {
+	.name = "usbback",
+	.match = usbback_match,
+	.probe = usbback_probe,
+	.disconnect = usbback_disconnect,
+	.usb_drv_driver = {
+		.groups = usbback_sysfs_groups,
+		.suppress_bind_attrs = true,
+	},
+	.supports_autosuspend = 1,
+	.generic_subclass = 1,
+};
+
+/* ---- the driver of their interfaces: it only sits there ---- */
+
+static int interface_probe(struct usb_interface *intf,
+			   const struct usb_device_id *id)
+{
+	return -ENODEV;
+}
+
+static void interface_disconnect(struct usb_interface *intf)
+{
+}
+
+static int interface_suspend(struct usb_interface *intf, pm_message_t message)
+{
+	return 0;
+}
+
+static int interface_resume(struct usb_interface *intf)
+{
+	return 0;
+}
+
+/* Has all the callbacks so that the USB core never unbinds it for the lack of one. */
+static struct usb_driver usbback_interface_driver = {
+	.name = "usbback_interface",
+	.probe = interface_probe,
+	.disconnect = interface_disconnect,
+	.suspend = interface_suspend,
+	.resume = interface_resume,
+	.reset_resume = interface_resume,
+	.pre_reset = interface_resume,
+	.post_reset = interface_resume,
+	.usb_drv_driver = {
+		.suppress_bind_attrs = true,
+	},
+	.no_dynamic_id = 1,
+	.supports_autosuspend = 1,
+};
+
+/* ---- notifier ---- */
+
+/* With the device lock held, and that of the parent. For a hub: after the hub
+ * driver has bound, before it looks at its ports.
+ */
+static int usbback_notify(struct notifier_block *nb, unsigned long action,
+			  void *data)
+{
+	switch (action) {
+	case USB_DEVICE_ADD:
+		usbback_rules_device_added(data);
+		break;
+	case USB_DEVICE_REMOVE:
+		usbback_rules_device_removed(data);
+		break;
+	}
+	return NOTIFY_OK;
+}
+
+static struct notifier_block usbback_notifier = {
+	.notifier_call = usbback_notify,
+};
+
+/**
+ * usbback_device_init - register the drivers and the notifier
+ *
+ * The files in sysfs appear here: all that they need must be ready.
+ */
+int usbback_device_init(void)
+{
+	int err;
+
+	err = usb_register(&usbback_interface_driver);
+	if (err)
+		return err;
+	usb_register_notify(&usbback_notifier);
+	err = usb_register_device_driver(&usbback_driver, THIS_MODULE);
+	if (err)
+		goto err_notify;
+	return 0;
+
+err_notify:
+	usb_unregister_notify(&usbback_notifier);
+	usb_deregister(&usbback_interface_driver);
+	return err;
+}
+
+/**
+ * usbback_device_exit - undo usbback_device_init()
+ *
+ * Nothing is grabbed any more.
+ */
+void usbback_device_exit(void)
+{
+	usb_deregister_device_driver(&usbback_driver);
+	usb_unregister_notify(&usbback_notifier);
+	usb_deregister(&usbback_interface_driver);
+}

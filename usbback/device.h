@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A grabbed device, and the drivers by which the USB core gives it to us. What
+ * the backends may use of it is in usbback.h.
+ */
+#ifndef USBBACK_DEVICE_H
+#define USBBACK_DEVICE_H
+
+#include <linux/kref.h>
+#include "spec.h"
+#include "usbback.h"
+
+/**
+ * struct usbback_dev - a USB device that usbback is the driver of
+ * @ref: our own and one of each backend that has it on a port
+ * @udev: with a reference
+ * @busid: its name
+ * @gone: disconnect() has begun: nobody may wait for the device lock any more
+ * @resetting: for vports
+ * @used: a guest had it since the last reset; under attach_mutex
+ * @ub: the backend that has it, written under attach_mutex and rules_lock
+ * @vusb: virtual controller there
+ * @port: port there
+ */
+struct usbback_dev {
+	struct kref ref;
+	struct usb_device *udev;
+	char busid[USBBACK_BUSID_MAX + 1];
+	bool gone;
+	bool resetting;
+	bool used;
+	struct usbback *ub;
+	u8 vusb;
+	u8 port;
+};
+
+int usbback_device_init(void);
+void usbback_device_exit(void);
+
+/* A device or hub by its name, with a reference, or NULL. */
+struct usb_device *usbback_device_find(const char *name);
+bool usbback_device_is_ours(const struct usb_device *udev);
+bool usbback_device_is_hub(const struct usb_device *udev);
+bool usbback_device_on_own_bus(const struct usb_device *udev);
+const char *usbback_device_speed(const struct usb_device *udev);
+
+#endif /* USBBACK_DEVICE_H */

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Between the rules (rules.c, settle.c), the driver of the devices (device.c),
+ * and the files in sysfs (sysfs.c). For the locks see usbback.h.
+ */
+#ifndef USBBACK_RULES_H
+#define USBBACK_RULES_H
+
+#include "spec.h"
+#include "usbback.h"
+
+#define USBBACK_WHY_MAX		128
+
+/**
+ * struct usbback_rule - a bus ID and what is to become of the device there
+ * @node: in the list of rules
+ * @work: brings about what is wanted
+ * @spec: the rule; its busid never changes
+ * @wanted: false once removed
+ * @grabbing: the device is on its way from the host to us
+ * @why: why the device that is there is refused, or empty
+ * @refused: that device, if it stays with the host; with a reference
+ * @hdev: hub whose port is claimed for us, with a reference; written with the
+ *	device lock of the hub held, too
+ * @port1: that port
+ * @bdev: the device, while usbback is its driver
+ *
+ * All under rules_lock.
+ */
+struct usbback_rule {
+	struct list_head node;
+	struct work_struct work;
+	struct usbback_spec spec;
+	bool wanted;
+	bool grabbing;
+	char why[USBBACK_WHY_MAX];
+	struct usb_device *refused;
+	struct usb_device *hdev;
+	unsigned int port1;
+	struct usbback_dev *bdev;
+};
+
+extern struct mutex usbback_attach_mutex;
+extern struct mutex usbback_rules_lock;
+
+/* settle.c */
+void usbback_rule_work(struct work_struct *work);
+bool usbback_rule_is_on(const struct usbback_rule *rule,
+			const struct usb_device *hdev);
+int usbback_rule_claim(struct usbback_rule *rule, struct usb_device *hdev);
+void usbback_rule_unclaim(struct usbback_rule *rule);
+void usbback_rule_forgive(struct usbback_rule *rule);
+
+/* rules.c, for settle.c */
+struct usbback *usbback_rules_backend(const char *vm);
+void usbback_rules_unplug(struct usbback_dev *bdev,
+			  enum usbif_port_reason reason);
+
+/* rules.c, for device.c: the device locks of the device and its hub are held. */
+bool usbback_rules_match(struct usb_device *udev);
+int usbback_rules_prepare(struct usb_device *udev, bool *reset);
+int usbback_rules_add_dev(struct usbback_dev *bdev);
+void usbback_rules_detach_dev(struct usbback_dev *bdev);
+void usbback_rules_del_dev(struct usbback_dev *bdev);
+void usbback_rules_device_added(struct usb_device *udev);
+void usbback_rules_device_removed(struct usb_device *udev);
+
+/* rules.c, for sysfs.c. On an error, @why (of USBBACK_WHY_MAX) says why. */
+int usbback_rules_new(const struct usbback_spec *spec, char *why);
+int usbback_rules_move(const struct usbback_spec *spec, char *why);
+int usbback_rules_remove(const struct usbback_spec *spec, char *why);
+void usbback_rules_print(struct usbback_text *text);
+void usbback_rules_print_devices(struct usbback_text *text);
+
+/* socket.c */
+bool usbback_socket_same(const char *a, const char *b);
+
+/* sysfs.c */
+extern const struct attribute_group *usbback_sysfs_groups[];
+void usbback_sysfs_notify(void);
+void usbback_sysfs_stop(void);
+void usbback_sysfs_exit(void);
+
+#endif /* USBBACK_RULES_H */
