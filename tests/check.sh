@@ -15,7 +15,7 @@ kernel_ignore=FILE_PATH_CHANGES
 user_ignore=$kernel_ignore,PREFER_KERNEL_TYPES,SSCANF_TO_KSTRTO,CONSIDER_KSTRTO
 user_ignore+=,NAKED_SSCANF,STRCPY,STRLCPY,NEW_TYPEDEFS,AVOID_EXTERNS,VOLATILE
 user_ignore+=,ENOSYS,CAMELCASE,QUOTED_WHITESPACE_BEFORE_NEWLINE
-user_ignore+=,EMBEDDED_FUNCTION_NAME,BIT_MACRO
+user_ignore+=,EMBEDDED_FUNCTION_NAME,BIT_MACRO,PREFER_DEFINED_ATTRIBUTE_MACRO
 
 kernel_files() {
 	git ls-files -- 'include/*.h' 'ring/*.[ch]' 'usbback/*.[ch]' 'usbfront/*.[ch]'
@@ -56,6 +56,10 @@ known_errors() {
 		case $line in
 		*:SPACING:*"'*' (ctx:"*)
 			sed -n "${number}p" "$file" | grep -qE '__usbif \*+' && continue
+			;;
+		*:CAMELCASE:*)
+			# The fields of USB's own descriptors.
+			[[ $line =~ \<(b|bm|bcd|i|id|w)[A-Z][A-Za-z]*\> ]] && continue
 			;;
 		*:LINE_SPACING:*"blank line after declarations")
 			sed -n "${number}p" "$file" | grep -qE '__usbif \*' && continue

@@ -16,8 +16,8 @@
 
 The guest
     sees the whole of the machine's root (so every program and this tree, at
-    the same paths) through a throw-away overlay; /run, /tmp, /dev, /proc and
-    /sys are its own; /lib/modules is that of its kernel; vm.share, a
+    the same paths) through a throw-away overlay; /run, /tmp (but for this
+    tree and the cache, if they are there), /dev, /proc and /sys are its own; /lib/modules is that of its kernel; vm.share, a
     directory here, is /share there, writable from both sides.  debugfs,
     tracefs and configfs are mounted where they belong.  Everything runs as
     root, with /bin/sh, without a login, udev or systemd.
@@ -74,6 +74,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import klog  # noqa: E402
+from cache import TREE, cache_dir  # noqa: E402
 from transport import GuestHost, LocalHost, Process, Stream  # noqa: E402
 
 SCALE = float(os.environ.get("USBIF_TIMEOUT_SCALE", "1"))
@@ -279,6 +280,10 @@ class VM:
         if root == "9p":
             modules = kernels.fetch(self.kernel) / "lib/modules"
             words += ["usbif.root=9p", f"usbif.modules={modules}"]
+            kept = [str(p.resolve()) for p in (TREE, cache_dir())
+                    if p.resolve().parts[1] == "tmp"]
+            if kept:
+                words.append(f"usbif.keep={','.join(kept)}")
             argv += ["-virtfs", "local,path=/,mount_tag=root,readonly=on,"
                      "security_model=none,multidevs=remap"]
         if share:

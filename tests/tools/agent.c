@@ -446,12 +446,51 @@ static void mount_kernel_filesystems(void)
 	must_mount("sysfs", "/sys", "sysfs", 0, NULL);
 }
 
+static void make_path(char *path)
+{
+	for (char *p = path + 1; (p = strchr(p, '/')); p++) {
+		*p = 0;
+		mkdir(path, 0755);
+		*p = '/';
+	}
+	mkdir(path, 0755);
+}
+
+/*
+ * An empty /tmp; but what the test needs of the machine's own (usbif.keep=PATH,PATH) stays where
+ * it is.
+ */
+static void mount_tmp(void)
+{
+	const char *keep = option("usbif.keep");
+	char *paths = strdup(keep ? keep : "");
+	char *path[8], link[64], *save = NULL;
+	int fd[8], n = 0;
+
+	for (char *p = strtok_r(paths, ",", &save); p && n < 8; p = strtok_r(NULL, ",", &save)) {
+		path[n] = p;
+		fd[n] = open(p, O_PATH | O_CLOEXEC);
+		if (fd[n] < 0)
+			die(p);
+		n++;
+	}
+	must_mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777");
+	while (n--) {
+		make_path(path[n]);
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd[n]);
+		if (mount(link, path[n], NULL, MS_BIND, NULL))
+			die(path[n]);
+		close(fd[n]);
+	}
+	free(paths);
+}
+
 static void mount_rest(void)
 {
 	mkdir("/dev/pts", 0755);
 	try_mount("devpts", "/dev/pts", "devpts", 0, "mode=620,ptmxmode=666");
 	try_mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777");
-	must_mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777");
+	mount_tmp();
 	try_mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	try_mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
 	try_mount("configfs", "/sys/kernel/config", "configfs", 0, NULL);
