@@ -44,12 +44,17 @@ KEYBOARD_REPORT = bytes((
     0x81, 0x00, 0xc0))
 
 
-def find_device(vm: VM, serial: str, timeout: float = 10) -> str:
-    """Bus ID of the device with that serial number, once it is there."""
+def find_device(vm: VM, serial: str, timeout: float = 10,
+                other_than: str = "") -> str:
+    """Bus ID of the device with that serial number, once it is there.
+
+    other_than: a bus ID where it is too, which is not meant.
+    """
     out = vm.wait_for(
-        "for d in /sys/bus/usb/devices/*/serial; do "
-        f"if [ \"$(cat $d 2>/dev/null)\" = {shlex.quote(serial)} ]; then "
-        "d=${d%/serial}; echo ${d##*/}; exit 0; fi; done; exit 1", timeout).out
+        "cd /sys/bus/usb/devices; for d in */serial; do d=${d%/serial}; "
+        f"[ $d != '{other_than}' ] && "
+        f"[ \"$(cat $d/serial 2>/dev/null)\" = {shlex.quote(serial)} ] && "
+        "echo $d && exit 0; done; exit 1", timeout).out
     return out.split()[0]
 
 

@@ -70,18 +70,24 @@ def prepare(vm: VM) -> None:
     vm.run("modprobe usbtest")
 
 
+def command(busid: str, number: int, times: int = 1) -> str:
+    """The command that runs one case on a device."""
+    case = CASES[number]
+    return (f"cd /sys/bus/usb/devices/{busid} || exit; "
+            "for i in 1 2 3 4 5 6 7 8 9; do "
+            f"test -e {busid}:1.0/driver && break; sleep 0.3; done; "
+            f"exec {program()} -D $(printf /dev/bus/usb/%03d/%03d $(cat "
+            f"busnum devnum)) -t {number} -c {case.count * times} "
+            f"{case.options}")
+
+
 def run(vm: VM, busid: str, number: int, times: int = 1,
         timeout: float = 60) -> str:
     """Run one case on a device; returns how long it took there."""
-    case = CASES[number]
-    out = vm.run(
-        f"cd /sys/bus/usb/devices/{busid} || exit; "
-        "for i in 1 2 3 4 5 6 7 8 9; do "
-        f"test -e {busid}:1.0/driver && break; sleep 0.3; done; "
-        f"exec {program()} -D $(printf /dev/bus/usb/%03d/%03d $(cat busnum "
-        f"devnum)) -t {number} -c {case.count * times} {case.options}",
-        timeout * times, check=False).out
+    out = vm.run(command(busid, number, times), timeout * times,
+                 check=False).out
     match = re.search(rf"test {number},\s+([\d.]+) secs", out)
     if not match:
-        raise AssertionError(f"testusb case {number} ({case.name}): {out}")
+        raise AssertionError(f"testusb case {number} ({CASES[number].name}): "
+                             f"{out}")
     return f"{match[1]} s on the device"
