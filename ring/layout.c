@@ -416,6 +416,7 @@ int usbif_layout_decode(struct usbif_layout *lay, u32 *nonce,
 	if (!page.nonce)
 		return refuse(why, USBIF_WHY_SESSION);
 
+	memset(lay, 0, sizeof(*lay));
 	*nonce = le32_to_cpu(page.nonce);
 	lay->region_size = size;
 	lay->sq_offset = le64_to_cpu(page.sq_offset);
