@@ -16,6 +16,7 @@ user_ignore=$kernel_ignore,PREFER_KERNEL_TYPES,SSCANF_TO_KSTRTO,CONSIDER_KSTRTO
 user_ignore+=,NAKED_SSCANF,STRCPY,STRLCPY,NEW_TYPEDEFS,AVOID_EXTERNS,VOLATILE
 user_ignore+=,ENOSYS,CAMELCASE,QUOTED_WHITESPACE_BEFORE_NEWLINE
 user_ignore+=,EMBEDDED_FUNCTION_NAME,BIT_MACRO,PREFER_DEFINED_ATTRIBUTE_MACRO
+user_ignore+=,MACRO_ARG_REUSE
 
 kernel_files() {
 	git ls-files -- 'include/*.h' 'ring/*.[ch]' 'usbback/*.[ch]' 'usbfront/*.[ch]'
