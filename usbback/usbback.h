@@ -7,9 +7,10 @@
  *   device lock of a hub, device lock of a grabbed device. The USB core calls
  *	match, probe, disconnect and the notifier with both held, so nothing below
  *	may be held by whoever wants one
+ *   publish_mutex (backend.c): what rules know of a channel; the lock of the list of
+ *	channels (backend.c) is taken under it or alone, and nothing under that
  *   attach_mutex (rules.c): which device is on a port of which backend, list of
  *	backends. Held over usbback_port_attach() and usbback_port_detach()
- *   ub->mutex: state of one backend: session, ports
  *   rules_lock (rules.c, a mutex): text and state of the rules; nothing is called
  *	under it but usbback_is_running() and usbback_name(), which take no lock
  *   ub->lock (spinlock, irqsave): rings, request table, port table, endpoints
@@ -38,7 +39,7 @@ struct usbback_text;	/* a file being written: sysfs.c */
 /* ---- backend.c: called by rules.c / device.c / cdev.c / pci.c ---- */
 
 /* Creates the backend of guest @name on @chan and starts it; takes over @chan. NULL
- * name: unnamed yet (PCI channel of a driver VM), see usbback_set_name(). */
+ * name: unnamed yet (PCI channel of a driver VM), see usbback_channels_name(). */
 struct usbback *usbback_create(struct usbif_chan *chan, const char *name);
 /* Ends session, detaches, waits for every URB, releases chan. Idempotent per object. */
 void usbback_destroy(struct usbback *ub);
@@ -128,7 +129,18 @@ int usbback_rules_init(void);
 void usbback_rules_exit(void);
 int usbback_cdev_init(void);
 void usbback_cdev_exit(void);
+#ifdef CONFIG_PCI
 int usbback_pci_init(void);
 void usbback_pci_exit(void);
+#else
+static inline int usbback_pci_init(void)
+{
+	return 0;
+}
+
+static inline void usbback_pci_exit(void)
+{
+}
+#endif
 
 #endif /* USBBACK_H */

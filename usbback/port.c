@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Ports: which device is behind which vport, and what the guest is told of it.
+ *
+ *   EMPTY -> IDLE -> PREPARING -> UP      and from each of them to
+ *             ^          |         |      DETACHING -> EMPTY
+ *             +----------+---------+
+ *               session over
+ *
+ * A device is reset before each guest's first look at it (PREPARING, by the port's
+ * worker), so no session finds what another one left.
+ *
+ * The end of an attachment: phase DETACHING stops intake and submission, every
+ * request is killed, the last handler has answered (port->inflight, counted from
+ * before usb_submit_urb() until after the answer), the worker has given up or ended.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/pm_runtime.h>
+#include <linux/slab.h>
+#include "backend.h"
+#include "trace.h"
+
+static const char * const phase_names[PORT_PHASES] = {
+	[PORT_EMPTY]	= "empty",
+	[PORT_IDLE]	= "idle",
+	[PORT_PREPARING] = "preparing",
+	[PORT_UP]	= "up",
+	[PORT_FAILED]	= "failed",
+	[PORT_DETACHING] = "detaching",
+};
+
+const char *usbback_phase_name(enum usbback_phase phase)
+{
+	return phase_names[phase];
+}
+
+static struct usbback_port *port_alloc(struct usbback *ub, u8 vusb, u8 nr)
+{
+	struct usbback_port *port = kzalloc(sizeof(*port), GFP_KERNEL);
+	unsigned int i;
+
+	if (!port)
+		return NULL;
+	port->ub = ub;
+	port->vusb = vusb;
+	port->nr = nr;
+	port->last_reset = jiffies - HZ;
+	INIT_LIST_HEAD(&port->ops);
+	INIT_WORK(&port->work, usbback_op_work);
+	for (i = 0; i < USBBACK_EPS; i++) {
+		struct usbback_ep *ep = &port->eps[i];
+
+		ep->port = port;
+		ep->index = i;
+		INIT_LIST_HEAD(&ep->active);
+		INIT_LIST_HEAD(&ep->parked);
+		INIT_LIST_HEAD(&ep->run);
+	}
+	return port;
+}
+
+/* The port, made if it is its first time. Attaches are serialised by their caller. */
+static struct usbback_port *port_get(struct usbback *ub, u8 vusb, u8 nr)
+{
+	struct usbback_port *port = READ_ONCE(ub->ports[vusb][nr]);
+
+	if (port)
+		return port;
+	port = port_alloc(ub, vusb, nr);
+	if (!port)
+		return NULL;
+	spin_lock_irq(&ub->lock);
+	WRITE_ONCE(ub->ports[vusb][nr], port);
+	spin_unlock_irq(&ub->lock);
+	return port;
+}
+
+/**
+ * usbback_port_find - the port a request is for
+ * @ub: channel, its lock held
+ * @vusb: virtual controller
+ * @nr: port
+ * @epoch: that the guest believes in
+ *
+ * Return: the port, or NULL if it has no such device for the guest.
+ */
+struct usbback_port *usbback_port_find(struct usbback *ub, u8 vusb, u8 nr,
+				       u32 epoch)
+{
+	struct usbback_port *port = ub->ports[vusb][nr];
+
+	lockdep_assert_held(&ub->lock);
+	if (!port || port->phase != PORT_UP || port->epoch != epoch)
+		return NULL;
+	return port;
+}
+
+static void next_epoch(struct usbback_port *port)
+{
+	struct usbback *ub = port->ub;
+
+	if (!++ub->next_epoch)
+		ub->next_epoch++;
+	port->epoch = ub->next_epoch;
+}
+
+/**
+ * usbback_port_prepare - have the port's device reset and shown to the guest
+ * @port: a port with a device; ub->lock held
+ */
+void usbback_port_prepare(struct usbback_port *port)
+{
+	port->phase = PORT_PREPARING;
+	next_epoch(port);
+	port->want_prepare = true;
+	queue_work(port->ub->wq, &port->work);
+}
+
+/**
+ * usbback_port_run - look at all endpoints of a port again
+ * @port: port; ub->lock held
+ */
+void usbback_port_run(struct usbback_port *port)
+{
+	unsigned int i;
+
+	for (i = 0; i < USBBACK_EPS; i++)
+		if (!list_empty(&port->eps[i].parked))
+			usbback_urb_schedule(&port->eps[i]);
+}
+
+static u8 kill_status(enum usbback_kill kill)
+{
+	return kill == KILL_NODEV ? USBIF_ST_NODEV : USBIF_ST_SHUTDOWN;
+}
+
+static void ep_kill(struct usbback_ep *ep, u64 seq, enum usbback_kill kill)
+{
+	struct usbback_slot *slot, *next;
+
+	list_for_each_entry(slot, &ep->active, node)
+		if (slot->seq < seq)
+			usbback_urb_kill(slot, kill);
+	list_for_each_entry_safe(slot, next, &ep->parked, node)
+		if (slot->seq < seq)
+			usbback_request_finish(slot, kill_status(kill), 0, 0, 0);
+}
+
+void usbback_port_kill(struct usbback_port *port, u32 mask, u64 seq,
+		       enum usbback_kill kill)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&port->ub->lock);
+	for (i = 0; i < USBBACK_EPS; i++)
+		if (mask & BIT(i))
+			ep_kill(&port->eps[i], seq, kill);
+}
+
+static void mapping_limits(struct usbback_port *port, struct usb_device *udev)
+{
+	struct device *sysdev = udev->bus->sysdev;
+
+	port->max_linear = dma_max_mapping_size(sysdev);
+	port->max_segment = dma_get_max_seg_size(sysdev) & PAGE_MASK;
+}
+
+static void port_fill(struct usbback_port *port, struct usbback_dev *bdev)
+{
+	unsigned int i;
+
+	port->bdev = usbback_dev_get(bdev);
+	port->udev = usbback_dev_udev(bdev);
+	port->phase = PORT_IDLE;
+	port->configured = false;
+	port->pristine = false;
+	port->gate = 0;
+	for (i = 0; i < USBBACK_EPS; i++)
+		port->eps[i].held = false;
+	mapping_limits(port, port->udev);
+}
+
+/**
+ * usbback_port_attach - put a device on a vport
+ * @ub: channel
+ * @vusb: virtual controller
+ * @nr: port
+ * @bdev: device
+ *
+ * The guest sees it once it has been reset, if there is a guest.
+ *
+ * Return: 0, -EBUSY if the port is taken, -EINVAL, -ENOMEM.
+ */
+int usbback_port_attach(struct usbback *ub, u8 vusb, u8 nr,
+			struct usbback_dev *bdev)
+{
+	struct usbback_port *port;
+	int ret = 0;
+
+	if (vusb >= ub->lay.nr_vusb || !nr || nr > ub->lay.nr_ports)
+		return -EINVAL;
+	port = port_get(ub, vusb, nr);
+	if (!port)
+		return -ENOMEM;
+	/* Taken before the port is seen to be free: it may be needed at once. */
+	pm_runtime_get_noresume(&usbback_dev_udev(bdev)->dev);
+	spin_lock_irq(&ub->lock);
+	if (port->phase != PORT_EMPTY) {
+		ret = -EBUSY;
+	} else {
+		port_fill(port, bdev);
+		if (ub->state == USBBACK_RUNNING)
+			usbback_port_prepare(port);
+	}
+	spin_unlock_irq(&ub->lock);
+	if (ret)
+		pm_runtime_put(&usbback_dev_udev(bdev)->dev);
+	return ret;
+}
+
+static struct usbback_port *port_of(struct usbback *ub, struct usbback_dev *bdev)
+{
+	unsigned int vusb, nr;
+
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++)
+			if (ub->ports[vusb][nr] &&
+			    ub->ports[vusb][nr]->bdev == bdev)
+				return ub->ports[vusb][nr];
+	return NULL;
+}
+
+/* No answer of a former request is missing any more, or about to be written. */
+static bool port_drained(struct usbback_port *port)
+{
+	bool drained;
+
+	spin_lock_irq(&port->ub->lock);
+	drained = !port->inflight;
+	spin_unlock_irq(&port->ub->lock);
+	return drained;
+}
+
+static void wait_drained(struct usbback_port *port)
+{
+	struct usbback *ub = port->ub;
+
+	while (!wait_event_timeout(ub->idle, port_drained(port), 10 * HZ))
+		dev_warn(&port->udev->dev,
+			 "host controller does not return %u requests\n",
+			 READ_ONCE(port->inflight));
+}
+
+/* Returns true if the frontend is to be rung. */
+static bool detach_begin(struct usbback *ub, struct usbback_port *port,
+			 enum usbif_port_reason reason)
+{
+	bool kick = false;
+
+	lockdep_assert_held(&ub->lock);
+	port->want_prepare = false;
+	port->phase = PORT_DETACHING;
+	if (ub->state == USBBACK_RUNNING) {
+		usbback_port_kill(port, ~0U, U64_MAX, KILL_NODEV);
+		usbback_session_write_port(port, reason);
+		usbif_prod_need_kick(&ub->cq);
+		kick = true;
+	}
+	ub->waiters++;
+	return kick;
+}
+
+/**
+ * usbback_port_detach - take a device off its vport
+ * @ub: channel
+ * @bdev: device
+ * @reason: for the guest
+ *
+ * Sleeps until nothing of the channel touches the device any more. May be called
+ * with the device lock held.
+ */
+void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
+			 enum usbif_port_reason reason)
+{
+	struct usb_device *udev = usbback_dev_udev(bdev);
+	struct usbback_port *port;
+	bool kick;
+
+	spin_lock_irq(&ub->lock);
+	port = port_of(ub, bdev);
+	if (!port || port->phase == PORT_DETACHING) {
+		spin_unlock_irq(&ub->lock);
+		if (port)
+			wait_event(ub->idle, READ_ONCE(port->bdev) != bdev);
+		return;
+	}
+	kick = detach_begin(ub, port, reason);
+	spin_unlock_irq(&ub->lock);
+
+	usbback_urb_unlink_port(port);
+	if (kick)
+		usbif_chan_kick(ub->chan);
+	wait_drained(port);
+	/* It sees the phase and refuses what is left; what it does now may end. */
+	queue_work(ub->wq, &port->work);
+	flush_work(&port->work);
+
+	spin_lock_irq(&ub->lock);
+	ub->waiters--;
+	port->phase = PORT_EMPTY;
+	port->udev = NULL;
+	WRITE_ONCE(port->bdev, NULL);
+	spin_unlock_irq(&ub->lock);
+	wake_up_all(&ub->idle);
+	pm_runtime_put(&udev->dev);
+	usbback_dev_put(bdev);
+}
+
+static void with_devices(struct usbback *ub,
+			 void (*fn)(struct usbback_port *port))
+{
+	unsigned int vusb, nr;
+
+	lockdep_assert_held(&ub->lock);
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++) {
+			struct usbback_port *port = ub->ports[vusb][nr];
+
+			if (port && port->bdev && port->phase != PORT_DETACHING)
+				fn(port);
+		}
+}
+
+/**
+ * usbback_ports_start - show the devices to a new session
+ * @ub: channel
+ */
+void usbback_ports_start(struct usbback *ub)
+{
+	spin_lock_irq(&ub->lock);
+	with_devices(ub, usbback_port_prepare);
+	spin_unlock_irq(&ub->lock);
+}
+
+static void port_stop(struct usbback_port *port)
+{
+	unsigned int i;
+
+	port->phase = PORT_IDLE;
+	port->want_prepare = false;
+	for (i = 0; i < USBBACK_EPS; i++)
+		port->eps[i].held = false;
+}
+
+/**
+ * usbback_ports_stop - take everything back at the end of a session
+ * @ub: channel, in state ENDING
+ */
+void usbback_ports_stop(struct usbback *ub)
+{
+	unsigned int vusb, nr;
+
+	spin_lock_irq(&ub->lock);
+	with_devices(ub, port_stop);
+	usbback_request_drop_all(ub);
+	spin_unlock_irq(&ub->lock);
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++)
+			if (ub->ports[vusb][nr])
+				usbback_urb_unlink_port(ub->ports[vusb][nr]);
+}
