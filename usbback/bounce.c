@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Buffers for the host controller.
+ *
+ * Where the region has pages they are handed over as they are: as one piece if
+ * they are contiguous, else as a scatter-gather list if the host controller takes
+ * it. Bulk only: not every host controller has lists for the other types. Where it
+ * does not work (and always in a driver VM, whose region is a PCI BAR) the data is
+ * copied.
+ *
+ * Memory for copies comes in chunks of 1 to 8 pages, which are kept for the next
+ * request up to a limit; a reserve is made with the channel, so that one request
+ * goes on without any memory.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/highmem.h>
+#include <linux/slab.h>
+#include "backend.h"
+
+#define CACHE_PAGES	(SZ_1M / PAGE_SIZE)
+#define MAX_BIGS	32
+#define GFP_BUFFER	(GFP_NOIO | __GFP_NOWARN)
+
+/* ---- what is kept ---- */
+
+struct usbback_big *usbback_big_get(struct usbback *ub)
+{
+	struct usbback_big *big;
+
+	spin_lock_irq(&ub->lock);
+	big = list_first_entry_or_null(&ub->bigs, struct usbback_big, node);
+	if (big) {
+		list_del(&big->node);
+		ub->nr_bigs--;
+	}
+	spin_unlock_irq(&ub->lock);
+	return big ?: kmalloc(sizeof(*big), GFP_BUFFER);
+}
+
+void usbback_big_put(struct usbback *ub, struct usbback_big *big)
+{
+	if (!big)
+		return;
+	if (ub->nr_bigs >= MAX_BIGS) {
+		kfree(big);
+		return;
+	}
+	list_add(&big->node, &ub->bigs);
+	ub->nr_bigs++;
+}
+
+/* Pages of a cached chunk are linked by the lru of the first. */
+static struct page *chunk_get(struct usbback *ub, unsigned int order)
+{
+	struct page *page = NULL;
+
+	if (order < USBBACK_ORDERS) {
+		spin_lock_irq(&ub->lock);
+		page = list_first_entry_or_null(&ub->cache[order], struct page,
+						lru);
+		if (page) {
+			list_del(&page->lru);
+			ub->cached_pages -= 1 << order;
+		}
+		spin_unlock_irq(&ub->lock);
+	}
+	return page ?: alloc_pages(GFP_BUFFER, order);
+}
+
+static void chunk_put(struct usbback *ub, struct page *page, unsigned int order)
+{
+	lockdep_assert_held(&ub->lock);
+	if (order >= USBBACK_ORDERS ||
+	    ub->cached_pages + (1 << order) > CACHE_PAGES) {
+		__free_pages(page, order);
+		return;
+	}
+	list_add(&page->lru, &ub->cache[order]);
+	ub->cached_pages += 1 << order;
+}
+
+static void chunk_put_unlocked(struct usbback *ub, struct page *page,
+			       unsigned int order)
+{
+	spin_lock_irq(&ub->lock);
+	chunk_put(ub, page, order);
+	spin_unlock_irq(&ub->lock);
+}
+
+/* ---- pages of the pool ---- */
+
+/*
+ * Adds a piece of memory to @slot's list, the last one of which ended at @end;
+ * -ENOSPC if that would be too many.
+ */
+static int add_piece(struct usbback_slot *slot, phys_addr_t phys, u32 len,
+		     phys_addr_t end, size_t max_segment)
+{
+	unsigned int max = slot->big ? USBIF_MAX_EXTENTS : USBBACK_SMALL_SG;
+	struct scatterlist *sg = slot->sg + slot->nents;
+
+	/* A segment must not cross 4 GiB: DMA API, dma_get_seg_boundary(). */
+	if (slot->nents && phys == end && lower_32_bits(phys) &&
+	    sg[-1].length + len <= max_segment) {
+		sg[-1].length += len;
+		return 0;
+	}
+	if (slot->nents == max)
+		return -ENOSPC;
+	sg_set_page(sg, pfn_to_page(PHYS_PFN(phys)), len, offset_in_page(phys));
+	slot->nents++;
+	return 0;
+}
+
+/*
+ * Walks the pages of the request's data. Fills the list as far as it goes and says
+ * whether all of it is contiguous.
+ */
+static int collect_pages(struct usbback_slot *slot, bool *contiguous)
+{
+	size_t max_segment = slot->ep->port->max_segment;
+	struct usbback *ub = slot->ub;
+	phys_addr_t phys, end = 0;
+	unsigned int i;
+	int ret = 0;
+
+	*contiguous = true;
+	for (i = 0; i < slot->req.nr_extents; i++) {
+		u64 offset = ub->lay.pool_offset +
+			     (u64)slot->ranges[i].block * USBIF_BLOCK_SIZE;
+		u32 left = slot->ranges[i].length;
+
+		while (left) {
+			u32 len = min_t(u32, left, PAGE_SIZE - offset_in_page(offset));
+			struct page *page = usbif_chan_page(ub->chan, offset);
+
+			if (!page || PageHighMem(page))
+				return -EOPNOTSUPP;
+			phys = page_to_phys(page) + offset_in_page(offset);
+			if (end && phys != end)
+				*contiguous = false;
+			ret = ret ?: add_piece(slot, phys, len, end, max_segment);
+			end = phys + len;
+			offset += len;
+			left -= len;
+		}
+	}
+	return ret;
+}
+
+static bool sg_fits(const struct usbback_slot *slot,
+		    const struct usb_host_endpoint *hep)
+{
+	const struct usb_bus *bus = slot->ep->port->udev->bus;
+
+	if (slot->req.type != USBIF_TYPE_BULK || slot->nents > bus->sg_tablesize)
+		return false;
+	/* All pieces but the last are multiples of 4096. */
+	return bus->no_sg_constraint ||
+	       !(USBIF_BLOCK_SIZE % usb_endpoint_maxp(&hep->desc));
+}
+
+static void list_init(struct usbback_slot *slot)
+{
+	slot->nents = 0;
+	slot->sg = slot->big ? slot->big->sg : slot->small_sg;
+	sg_init_table(slot->sg, slot->big ? USBIF_MAX_EXTENTS : USBBACK_SMALL_SG);
+}
+
+/* One extent may be long and scattered: then the list is too short for it. */
+static int need_big(struct usbback_slot *slot)
+{
+	if (slot->big || slot->req.length <= USBBACK_SMALL_SG * USBIF_BLOCK_SIZE)
+		return 0;
+	slot->big = usbback_big_get(slot->ub);
+	return slot->big ? 0 : -ENOMEM;
+}
+
+static int map_direct(struct usbback_slot *slot,
+		      const struct usb_host_endpoint *hep)
+{
+	bool contiguous;
+	int ret;
+
+	if (!slot->ub->chan->pages)
+		return -EOPNOTSUPP;
+	ret = need_big(slot);
+	if (ret)
+		return ret;
+	list_init(slot);
+	ret = collect_pages(slot, &contiguous);
+	if (ret == -EOPNOTSUPP)
+		return ret;
+	if (contiguous && slot->req.length <= slot->ep->port->max_linear) {
+		slot->linear = sg_virt(slot->sg);
+		slot->nents = 0;
+		slot->how = HOW_DIRECT;
+		return 0;
+	}
+	if (ret || !sg_fits(slot, hep))
+		return -EOPNOTSUPP;
+	sg_mark_end(&slot->sg[slot->nents - 1]);
+	slot->how = HOW_SG;
+	return 0;
+}
+
+/* ---- copies ---- */
+
+/* Copies the first @len octets between the bounce buffer and the pool. */
+static void bounce_copy(struct usbback_slot *slot, u32 len, bool to_pool)
+{
+	struct usbback *ub = slot->ub;
+	struct scatterlist *sg = slot->sg;
+	void *buf = slot->how == HOW_BOUNCE ? slot->linear : sg_virt(sg);
+	u32 buf_left = slot->how == HOW_BOUNCE ? len : sg->length;
+	unsigned int i = 0;
+	u32 done = 0;
+
+	while (len) {
+		u64 offset = ub->lay.pool_offset + done +
+			     (u64)slot->ranges[i].block * USBIF_BLOCK_SIZE;
+		u32 n = min3(len, buf_left, slot->ranges[i].length - done);
+
+		if (to_pool)
+			usbif_chan_write(ub->chan, offset, buf, n);
+		else
+			usbif_chan_read(ub->chan, offset, buf, n);
+		len -= n;
+		buf += n;
+		done += n;
+		buf_left -= n;
+		if (done == slot->ranges[i].length) {
+			done = 0;
+			i++;
+		}
+		if (!buf_left && len) {
+			sg = sg_next(sg);
+			buf = sg_virt(sg);
+			buf_left = sg->length;
+		}
+	}
+}
+
+void usbback_buffer_copy_in(struct usbback_slot *slot, u32 len)
+{
+	bounce_copy(slot, len, true);
+}
+
+static int bounce_linear(struct usbback_slot *slot)
+{
+	struct page *page;
+
+	slot->order = get_order(slot->req.length);
+	page = chunk_get(slot->ub, slot->order);
+	if (!page)
+		return -ENOMEM;
+	slot->linear = page_address(page);
+	slot->nents = 0;
+	slot->how = HOW_BOUNCE;
+	return 0;
+}
+
+static void bounce_sg_free(struct usbback_slot *slot)
+{
+	unsigned int i;
+
+	for (i = 0; i < slot->nents; i++)
+		chunk_put(slot->ub, sg_page(&slot->sg[i]),
+			  get_order(slot->sg[i].length));
+	slot->nents = 0;
+}
+
+static int bounce_sg(struct usbback_slot *slot)
+{
+	u32 left = slot->req.length;
+
+	while (left) {
+		u32 len = min_t(u32, left, USBBACK_CHUNK);
+		struct page *page = chunk_get(slot->ub, get_order(len));
+
+		if (!page) {
+			spin_lock_irq(&slot->ub->lock);
+			bounce_sg_free(slot);
+			spin_unlock_irq(&slot->ub->lock);
+			return -ENOMEM;
+		}
+		sg_set_page(&slot->sg[slot->nents++], page, len, 0);
+		left -= len;
+	}
+	sg_mark_end(&slot->sg[slot->nents - 1]);
+	slot->how = HOW_BOUNCE_SG;
+	return 0;
+}
+
+static int map_bounce(struct usbback_slot *slot,
+		      const struct usb_host_endpoint *hep, bool is_in)
+{
+	int ret;
+
+	slot->nents = DIV_ROUND_UP(slot->req.length, USBBACK_CHUNK);
+	if (slot->nents == 1 || !sg_fits(slot, hep)) {
+		ret = bounce_linear(slot);
+	} else {
+		ret = need_big(slot);
+		if (ret)
+			return ret;
+		list_init(slot);
+		ret = bounce_sg(slot);
+	}
+	if (!ret && !is_in)
+		bounce_copy(slot, slot->req.length, false);
+	return ret;
+}
+
+int usbback_buffer_map(struct usbback_slot *slot,
+		       const struct usb_host_endpoint *hep, bool is_in)
+{
+	int ret;
+
+	slot->linear = NULL;
+	slot->nents = 0;
+	slot->how = HOW_NONE;
+	if (!slot->req.length)
+		return 0;
+	ret = map_direct(slot, hep);
+	if (ret == -EOPNOTSUPP)
+		ret = map_bounce(slot, hep, is_in);
+	if (ret)
+		slot->nents = 0;
+	return ret;
+}
+
+void usbback_buffer_unmap(struct usbback_slot *slot)
+{
+	lockdep_assert_held(&slot->ub->lock);
+	if (slot->how == HOW_BOUNCE)
+		chunk_put(slot->ub, virt_to_page(slot->linear), slot->order);
+	else if (slot->how == HOW_BOUNCE_SG)
+		bounce_sg_free(slot);
+	slot->how = HOW_NONE;
+	slot->nents = 0;
+	slot->linear = NULL;
+}
+
+/* ---- the reserve ---- */
+
+static int reserve(struct usbback *ub, unsigned int order, unsigned int nr)
+{
+	while (nr--) {
+		struct page *page = alloc_pages(GFP_KERNEL, order);
+
+		if (!page)
+			return -ENOMEM;
+		chunk_put_unlocked(ub, page, order);
+	}
+	return 0;
+}
+
+/**
+ * usbback_buffer_init - make the reserve of a channel
+ * @ub: channel
+ *
+ * Without pages every request is copied: then it is good for one of full length.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int usbback_buffer_init(struct usbback *ub)
+{
+	unsigned int full = DIV_ROUND_UP(ub->lay.max_transfer, USBBACK_CHUNK);
+	struct usbback_big *big = kmalloc(sizeof(*big), GFP_KERNEL);
+	int ret;
+
+	if (!big)
+		return -ENOMEM;
+	list_add(&big->node, &ub->bigs);
+	ub->nr_bigs++;
+	ret = reserve(ub, 0, 4) ?:
+	      reserve(ub, USBBACK_ORDERS - 1, ub->chan->pages ? 1 : full - 1);
+	if (ret)
+		usbback_buffer_fini(ub);
+	return ret;
+}
+
+void usbback_buffer_fini(struct usbback *ub)
+{
+	struct usbback_big *big, *next;
+	struct page *page, *next_page;
+	unsigned int order;
+
+	list_for_each_entry_safe(big, next, &ub->bigs, node)
+		kfree(big);
+	for (order = 0; order < USBBACK_ORDERS; order++)
+		list_for_each_entry_safe(page, next_page, &ub->cache[order], lru)
+			__free_pages(page, order);
+}
