@@ -2,7 +2,7 @@
 /*
  * The server of one guest, in QEMU's ivshmem protocol (docs/specs/ivshmem-spec).
  *
- * Peer 0 is the backend, peer 1 the guest. On a KVM host the backend is this
+ * Peer 0 is the guest, peer 1 the backend. On a KVM host the backend is this
  * kernel: it is always there and only the guest connects. For a driver VM both
  * are QEMUs, each with a socket of its own, and nothing but this process knows
  * when one of them dies; it then acts for the dead in the region: the guest's
@@ -84,7 +84,9 @@ struct server {
 	struct peer peer[NR_ROLES];
 };
 
-static const char * const role_text[NR_ROLES] = { "driver VM", "guest" };
+static const char * const role_text[NR_ROLES] = {
+	[ROLE_GUEST] = "guest", [ROLE_BACKEND] = "driver VM",
+};
 
 static long now_ms(void)
 {

@@ -19,7 +19,9 @@
 
 #define STOP_MS 5000
 
-static const char * const role_names[NR_ROLES] = { "backend", "guest" };
+static const char * const role_names[NR_ROLES] = {
+	[ROLE_GUEST] = "guest", [ROLE_BACKEND] = "backend",
+};
 
 int rundir_make(void)
 {

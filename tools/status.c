@@ -254,7 +254,9 @@ static struct json_object *json_rule(const struct view *view,
 
 static struct json_object *json_server(const struct served *served)
 {
-	static const char * const names[NR_ROLES] = { "backend", "guest" };
+	static const char * const names[NR_ROLES] = {
+		[ROLE_GUEST] = "guest", [ROLE_BACKEND] = "backend",
+	};
 	struct json_object *row = json_object_new_object(), *peer;
 	int role;
 

@@ -263,7 +263,11 @@ bool region_size_parse(const char *text, uint64_t *size);
 
 /* ---- rundir.c: what is known of running servers ---- */
 
-enum role { ROLE_BACKEND = 0, ROLE_GUEST = 1, NR_ROLES = 2 };
+/*
+ * The value is the number of the peer on the transport. QEMU takes master=on, without
+ * which the guest could not be saved, only for number 0.
+ */
+enum role { ROLE_GUEST = 0, ROLE_BACKEND = 1, NR_ROLES = 2 };
 
 /* What a server tells others, as VM.json in the run directory. */
 struct served {
