@@ -234,7 +234,7 @@ static void pace_resets(struct usbback_port *port)
 {
 	while (time_before(jiffies, port->last_reset + RESET_GAP) &&
 	       !port_is_going(port))
-		schedule_timeout_uninterruptible(1);
+		schedule_timeout_idle(1);
 	port->last_reset = jiffies;
 }
 
