@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -84,20 +84,22 @@ def newer_than(target: Path, *sources: Path) -> bool:
     return all(s.stat().st_mtime <= stamp for s in sources)
 
 
-def compile_tool(name: str, *flags: str, source: Path | None = None) -> Path:
+def compile_tool(name: str, *flags: str, source: Path | None = None,
+                 also: Sequence[Path] = (), watch: Sequence[Path] = ()) -> Path:
     """Build the static guest program tests/tools/NAME.c once, return its path.
 
-    Static, because it also has to run where nothing but a kernel is.
+    Static, because it also has to run where nothing but a kernel is.  Further
+    files to compile are also, those it includes watch.
     """
     source = source or TREE / "tests" / "tools" / f"{name}.c"
     target = cache_dir() / "bin" / name
     with lock("bin"):
-        if newer_than(target, source):
+        if newer_than(target, source, *also, *watch):
             return target
         target.parent.mkdir(exist_ok=True)
         tmp = target.with_name(f".{name}.{os.getpid()}")
         subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra",
-                        "-static", "-o", str(tmp), str(source), "-lpthread",
-                        *flags], check=True)
+                        "-static", "-o", str(tmp), str(source),
+                        *map(str, also), "-lpthread", *flags], check=True)
         tmp.rename(target)
     return target
