@@ -1,0 +1,134 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""usbback with a frontend in user space, over the fd channel: a disk is read
+through it, and every rule of the protocol is broken that a guest can break.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import kernels  # noqa: E402
+import tap  # noqa: E402
+from gadget import Dummies  # noqa: E402
+from peers import compile_peer  # noqa: E402
+from usbif import Backend  # noqa: E402
+from vm import VM  # noqa: E402
+
+SECTOR = 512
+DISK = 8 << 20
+DEBUG = "/sys/kernel/debug"
+TRACE = f"{DEBUG}/tracing"
+
+
+class Bench:
+    """A VM with a disk gadget and usbback."""
+
+    def __init__(self, vm: VM) -> None:
+        self.vm = vm
+        self.content = os.urandom(DISK)
+        (vm.share / "disk").write_bytes(self.content)
+        vm.run(f"cp /share/disk /tmp/disk; mountpoint -q {DEBUG} || "
+               f"mount -t debugfs debugfs {DEBUG}")
+        self.dummies = Dummies(vm, 2)
+        self.disk = self.dummies.mass_storage("disk", "/tmp/disk")
+        self.back = Backend(vm)
+        self.back.load()
+        self.back.rule(f"{self.disk.busid()}:vm1:0:1")
+        self.sector = compile_peer("front_sector", "front")
+        self.abuse = compile_peer("front_abuse", "front")
+
+    def read(self, lba: int, count: int) -> None:
+        """Read sectors through the ring and compare them."""
+        out = self.vm.share / "sectors"
+        self.vm.run(f"{self.sector} vm1 {lba} {count} > /share/sectors",
+                    timeout=60)
+        tap.expect(out.read_bytes() == self.content[lba * SECTOR:
+                                                    (lba + count) * SECTOR],
+                   f"{count} sectors from {lba} are not those of the disk")
+
+
+def one_sector(bench: Bench) -> None:
+    """The smallest thing that shows all of it at work."""
+    bench.read(3, 1)
+
+
+def many_sectors(bench: Bench) -> None:
+    """Also the longest request there is."""
+    bench.read(0, 2048)
+    bench.read(17, 4999)
+
+
+def zero_copy(bench: Bench) -> None:
+    """The host controller is given pages, and no copy."""
+    bench.vm.run(f"echo > {TRACE}/trace; "
+                 f"echo 1 > {TRACE}/events/usbback/usbback_submit/enable")
+    bench.read(0, 2048)
+    trace = bench.vm.run(
+        f"echo 0 > {TRACE}/events/usbback/usbback_submit/enable; "
+        f"cat {TRACE}/trace").out
+    data = re.findall(r"len=1048576 (\S+) nents=(\d+) pfn=(\w+)", trace)
+    tap.expect(data, f"no request of 1 MiB in the trace:\n{trace}")
+    for how, _, pfn in data:
+        tap.expect(how in ("direct", "direct-sg"), f"data went by {how}")
+        tap.expect(int(pfn, 16), "no page frame in the trace")
+
+
+def abused(bench: Bench) -> None:
+    """Refusals, cancels, violations; the program says TAP itself."""
+    done = bench.vm.run(
+        f"{bench.abuse} vm1 {DEBUG}/usbback/vm1/ring_start", check=False,
+        timeout=120)
+    bad = [line for line in done.out.splitlines()
+           if not line.startswith("ok ")][1:-1]
+    tap.expect(not bad, "\n".join(bad))
+    tap.expect_equal(done.rc, 0, "exit code of front_abuse")
+
+
+def killed(bench: Bench) -> None:
+    """A frontend that dies leaves a channel, which can be dropped."""
+    job = bench.vm.spawn(f"exec {bench.abuse} vm1")
+    bench.vm.wait_for(f"grep -q running {DEBUG}/usbback/vm1/channel", 10)
+    job.kill(9)
+    job.wait(10)
+    bench.vm.run("rmmod usbback")
+    bench.back.load()
+    bench.back.rule(f"{bench.disk.busid()}:vm1:0:1")
+    bench.read(5, 7)
+
+
+def unplugged(bench: Bench) -> None:
+    """The disk goes in the middle of a transfer; its reader is told so at
+    once, and after its return there is nothing to be done."""
+    for _ in range(tap.scaled(3, 30)):
+        job = bench.vm.spawn(f"{bench.sector} vm1 0 4096 1000000 > /dev/null")
+        bench.vm.wait_for("grep -q 'in [0-9]\\{8\\}' "
+                          f"{DEBUG}/usbback/vm1/channel", 20)
+        bench.disk.unplug()
+        tap.expect_equal(job.wait(5), 1, "exit code of front_sector")
+        # Either the wire was dead first, or the device was gone.
+        tap.expect(re.search("status [37]$", job.output()), job.output())
+        bench.disk.plug()
+        bench.read(1, 2)
+
+
+CASES = [one_sector, many_sectors, zero_copy, abused, killed, unplugged]
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in kernels.SUITES:
+            if not any(t.wanted(f"{series} {case.__name__}")
+                       for case in CASES):
+                continue
+            vm = t.vm(VM(f"front-{series}", kernel=series, smp=2))
+            bench = Bench(vm)
+            for case in CASES:
+                t.case(f"{series} {case.__name__}", case, bench)
+            vm.close()
+
+
+if __name__ == "__main__":
+    main()
