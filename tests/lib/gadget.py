@@ -127,6 +127,13 @@ class Gadget:
         """Pull the device out of its socket."""
         self.vm.run(f"echo > {self.dir}/UDC")
 
+    def wait_gone(self) -> None:
+        """Wait until the host side of the socket has noticed, too."""
+        number = self.udc.rsplit(".", 1)[1]
+        self.vm.wait_for(f"cd /sys/devices/platform/dummy_hcd.{number}; "
+                         "! find . -name serial | xargs -r cat 2>/dev/null | "
+                         f"grep -qx {self.name}")
+
     def busid(self, timeout: float = 10) -> str:
         """Its bus ID, once it is enumerated here."""
         return find_device(self.vm, self.name, timeout)
@@ -143,6 +150,7 @@ class Gadget:
         lines += [f"rmdir functions/{f}" for f in self._functions]
         lines += ["rmdir strings/0x409", "cd /", f"rmdir {self.dir}"]
         self.vm.run("\n".join(lines))
+        self.wait_gone()
 
     def hidg(self) -> str:
         """Device node of its HID function."""

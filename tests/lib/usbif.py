@@ -38,7 +38,7 @@ class Backend:
 
     def load(self) -> None:
         """Load usbback."""
-        self.vm.run(f"insmod {self.modules}/usbback.ko")
+        self.vm.run(f"modprobe usbcore && insmod {self.modules}/usbback.ko")
 
     def unload(self) -> None:
         """Remove usbback."""
@@ -88,8 +88,8 @@ class Loop(Backend):
 
     def load(self) -> None:
         """Load both modules and join them."""
-        self.vm.run(f"insmod {self.modules}/usbback.ko && "
-                    f"insmod {self.modules}/usbfront.ko")
+        super().load()
+        self.vm.run(f"insmod {self.modules}/usbfront.ko")
         self.join()
 
     def join(self) -> None:

@@ -1,0 +1,280 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Gadgets of one kernel, routed from its usbback to its usbfront.
+
+What test_bare.py does with the devices themselves is done with them here, on
+the far side of the ring.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import kernels  # noqa: E402
+import tap  # noqa: E402
+import usbtest  # noqa: E402
+from cache import compile_tool  # noqa: E402
+from gadget import (Dummies, child_node, find_device,  # noqa: E402
+                    load_drivers, wait_opened)
+from usbif import SYSFS, Loop  # noqa: E402
+from vm import VM  # noqa: E402
+
+SPEEDS = {"full-speed": "12", "high-speed": "480", "super-speed": "5000"}
+
+
+class Cases:
+    """The cases, with what they need."""
+
+    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
+        self.vm = vm
+        self.loop = loop
+        self.dummies = dummies
+
+    def clear(self) -> None:
+        """No rules, no devices: what every case begins with."""
+        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
+                    f"echo $busid > {SYSFS}/remove_vport; done")
+        self.dummies.clear()
+
+    def speeds(self) -> None:
+        """Each speed is the same on the far side."""
+        for number, (speed, wanted) in enumerate(SPEEDS.items(), 1):
+            zero = self.dummies.source_sink("zero", speed=speed)
+            busid = self.loop.attach(zero, number)
+            out = self.vm.run(f"cd /sys/bus/usb/devices/{busid}; "
+                              "cat speed idVendor product").out.split("\n")
+            tap.expect_equal(out[:3], [wanted, "0525", "usbif test zero"])
+            self.loop.detach(zero)
+            self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+            self.dummies.remove(zero)
+
+    def storage(self) -> None:
+        """A disk shows its image, and a write to it lands there."""
+        self.vm.run("head -c 16M /dev/urandom > /tmp/image")
+        disk = self.dummies.mass_storage("disk", "/tmp/image",
+                                         speed="super-speed")
+        busid = self.loop.attach(disk, 4)
+        node = child_node(self.vm, busid, "block/sd?")
+        for size, count in (("1M", 16), ("4k", 64), ("512", 64)):
+            self.vm.run(f"dd if=/dev/{node} of=/tmp/read bs={size} "
+                        f"count={count} iflag=direct 2>&1 && "
+                        "cmp -n $(stat -c %s /tmp/read) /tmp/read /tmp/image")
+        self.vm.run(f"head -c 3M /dev/urandom > /tmp/piece && "
+                    f"dd if=/tmp/piece of=/dev/{node} bs=1M seek=5 "
+                    "oflag=direct 2>&1 && tail -c +5242881 /tmp/image | "
+                    "head -c 3M | cmp - /tmp/piece")
+
+    def interrupt(self) -> str:
+        """Reports come back over the interrupt endpoints."""
+        echo = self.dummies.hid_echo("echo")
+        busid = self.loop.attach(echo, 5)
+        node = child_node(self.vm, busid, "hidraw/hidraw*")
+        return self.vm.run(f"{compile_tool('hid_client')} /dev/{node} "
+                           f"{tap.scaled(200, 5000)}", 120).out.strip()
+
+    def keys(self) -> None:
+        """A pressed key is an input event."""
+        keyboard = self.dummies.keyboard("keys")
+        busid = self.loop.attach(keyboard, 6)
+        node = child_node(self.vm, busid, "input/input*/event*")
+        reader = self.vm.spawn(f"head -c 24 /dev/input/{node} | wc -c")
+        wait_opened(self.vm, f"/dev/input/{node}")
+        self.dummies.press(keyboard, 0x04)
+        tap.expect_equal((reader.wait(10), reader.output().strip()), (0, "24"))
+
+    def serial(self) -> None:
+        """A serial adapter carries octets in both directions."""
+        acm = self.dummies.acm("serial")
+        busid = self.loop.attach(acm, 7)
+        here = "/dev/" + child_node(self.vm, busid, "tty/ttyACM*")
+        there = acm.tty()
+        self.vm.run(f"stty -F {here} raw -echo; stty -F {there} raw -echo; "
+                    "head -c 20000 /dev/urandom > /tmp/bytes")
+        for sender, receiver in ((here, there), (there, here)):
+            reader = self.vm.spawn(f"head -c 20000 {receiver} | "
+                                   "cmp - /tmp/bytes")
+            wait_opened(self.vm, receiver)
+            self.vm.run(f"cat /tmp/bytes > {sender}")
+            tap.expect_equal((reader.wait(20), reader.output()), (0, ""))
+
+    def network(self) -> None:
+        """A network adapter carries packets."""
+        ncm = self.dummies.ncm("net")
+        busid = self.loop.attach(ncm, 8)
+        node = child_node(self.vm, busid, "net/*")
+        far = self.vm.run(
+            f"cat {ncm.dir}/functions/ncm.net/ifname").out.strip()
+        self.vm.run(f"""set -e
+            ip netns add far; ip link set {far} netns far
+            ip -n far addr add 10.9.9.2/24 dev {far}
+            ip -n far link set {far} up
+            ip addr add 10.9.9.1/24 dev {node}; ip link set {node} up""")
+        self.vm.wait_for("busybox ping -c 1 -W 1 -s 1400 10.9.9.2")
+        self.vm.run("busybox ping -c 20 -i 0.05 -s 1400 10.9.9.2; "
+                    "ip netns del far")
+
+    def replug(self) -> None:
+        """A rule holds before the device is there and after it has gone."""
+        zero = self.dummies.source_sink("zero")
+        busid = self.loop.source(zero)
+        zero.unplug()
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        self.loop.rule(f"{busid}:{self.loop.NAME}:0:9")
+        tap.expect_equal(self.loop.vports(), {busid: "waiting-device"})
+        for _ in range(tap.scaled(3, 50)):
+            zero.plug()
+            self.loop.wait(busid, "attached")
+            virtual = self.loop.virtual(zero)
+            zero.unplug()
+            self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{virtual}")
+            self.loop.wait(busid, "waiting-device")
+        zero.plug()
+        usbtest.run(self.vm, self.loop.virtual(zero), 1)
+
+    def hands_back(self) -> None:
+        """The driver that had the device has it again, without replugging."""
+        disk = self.disk()
+        busid = self.loop.source(disk)
+        child_node(self.vm, busid, "block/sd?")
+        virtual = self.loop.attach(disk, 10)
+        child_node(self.vm, virtual, "block/sd?")
+        self.loop.detach(disk)
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{virtual}")
+        node = child_node(self.vm, busid, "block/sd?")
+        self.vm.run(f"cmp /dev/{node} /tmp/image")
+
+    def disk(self):
+        """A small disk in a free socket."""
+        self.vm.run("head -c 2M /dev/urandom > /tmp/image")
+        return self.dummies.mass_storage("disk", "/tmp/image")
+
+    def in_use(self) -> None:
+        """A mounted disk is refused with a reason, unless forced."""
+        disk = self.disk()
+        busid = self.loop.source(disk)
+        node = child_node(self.vm, busid, "block/sd?")
+        self.vm.run(f"mkfs.vfat /dev/{node} && modprobe vfat && "
+                    f"mount /dev/{node} /mnt")
+        self.loop.refused("new_vport", f"{busid}:loop:0:1", "busy", node)
+        tap.expect_equal(self.loop.vports(), {})
+        self.vm.run("umount /mnt")
+        self.loop.rule(f"{busid}:loop:0:1")
+        self.loop.wait(busid, "attached")
+
+    def malformed(self) -> None:
+        """What is no rule is refused, and the log says which field."""
+        for text, field in (("1-1:loop:0", "fields"),
+                            ("1-1:loop:0:0", "port"),
+                            ("1-1:loop:0:16", "port"),
+                            ("1-1:loop:x:1", "controller"),
+                            ("1-1:" + "v" * 32 + ":0:1", "VM"),
+                            ("1-1::0:1", "VM"), ("1-1:a/b:0:1", "VM"),
+                            ("usb1:loop:0:1", "bus ID"), ("", "bus ID"),
+                            ("1-1:loop:0:1:now", "force")):
+            self.loop.refused("new_vport", text, "Invalid argument", field)
+        self.loop.rule("99-1:loop:0:1")
+        self.loop.refused("new_vport", "99-2:loop:0:1", "busy", "99-1")
+        self.loop.refused("remove_vport", "99-3", "No such file", "99-3")
+        for rule in ("1-2.3:1:0:3", "1-4:2:0:1", "1-2.1:2:0:2"):
+            self.loop.rule(rule)
+        tap.expect_equal(self.loop.vports(), {
+            busid: "waiting-device"
+            for busid in ("99-1", "1-2.3", "1-4", "1-2.1")})
+
+    def own_controller(self) -> None:
+        """A device on our own virtual controller is not routed again."""
+        zero = self.dummies.source_sink("zero")
+        virtual = self.loop.attach(zero, 11)
+        self.loop.rule(f"{virtual}:other:0:1")
+        self.loop.wait(virtual, "refused")
+        usbtest.run(self.vm, virtual, 1)
+
+    def cycles(self) -> str:
+        """Attaching and detaching leaves nothing behind."""
+        zero = self.dummies.source_sink("zero")
+
+        def slabs() -> int:
+            self.vm.run("echo 2 > /proc/sys/vm/drop_caches; sleep 0.5")
+            out = self.vm.run("grep -E '^S(lab|Unreclaim):' /proc/meminfo").out
+            return int(out.split()[1])
+
+        def cycle(times: int) -> None:
+            for _ in range(times):
+                self.loop.attach(zero, 12)
+                self.loop.detach(zero)
+
+        cycle(3)
+        before = slabs()
+        cycle(tap.scaled(5, 100))
+        after = slabs()
+        tap.expect(after - before < 512, f"slabs: {before} -> {after} KiB")
+        return f"slabs {before} -> {after} KiB"
+
+    def front_under_load(self) -> None:
+        """usbfront can be removed while it transfers, and comes back."""
+        zero = self.dummies.source_sink("zero")
+        busid = self.loop.attach(zero, 13)
+        load = self.vm.spawn(usbtest.command(busid, 27, 10000))
+        self.vm.wait_for("dmesg | tail -3 | grep -q 'TEST 27'")
+        self.vm.run("rmmod usbfront", 20)
+        tap.expect(load.wait(20) != 137, "the load had to be killed")
+        self.loop.wait(self.loop.source(zero), "waiting-guest")
+        self.vm.run(f"usbctl drop {self.loop.NAME}; "
+                    f"insmod {self.loop.modules}/usbfront.ko", 20)
+        self.loop.join()
+        usbtest.run(self.vm, self.loop.virtual(zero), 1)
+
+    def back_under_load(self) -> None:
+        """usbback can be removed while it transfers."""
+        zero = self.dummies.source_sink("zero")
+        busid = self.loop.attach(zero, 14)
+        load = self.vm.spawn(usbtest.command(busid, 28, 10000))
+        self.vm.wait_for("dmesg | tail -3 | grep -q 'TEST 28'")
+        self.vm.run("rmmod usbback", 20)
+        load.wait(20)
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        usbtest.run(self.vm, find_device(self.vm, "zero"), 1)
+        self.vm.run("rmmod usbfront", 20)
+
+
+def testusb(t: tap.Suite, cases: Cases, series: str, speed: str) -> None:
+    """All of testusb at one speed."""
+    zero = cases.dummies.source_sink("zero", speed=speed)
+    busid = cases.loop.attach(zero, 15)
+    for number, case in usbtest.CASES.items():
+        t.case(f"{series}: testusb {number} at {speed}, {case.name}",
+               usbtest.run, cases.vm, busid, number, tap.scaled(1, 20))
+
+
+def run(t: tap.Suite, series: str) -> None:
+    """All cases on one kernel."""
+    vm = t.vm(VM(f"loop-{series}", kernel=series, smp=2))
+    loop = Loop(vm)
+    loop.load()
+    t.case(f"{series}: modules are loaded and joined", vm.run,
+           "usbctl status loop")
+    load_drivers(vm)
+    usbtest.prepare(vm)
+    cases = Cases(vm, loop, Dummies(vm, 4))
+    for speed in SPEEDS:
+        testusb(t, cases, series, speed)
+        cases.clear()
+    for function in (cases.speeds, cases.storage, cases.interrupt, cases.keys,
+                     cases.serial, cases.network, cases.replug,
+                     cases.hands_back, cases.in_use, cases.malformed,
+                     cases.own_controller, cases.cycles,
+                     cases.front_under_load):
+        t.case(f"{series}: {function.__name__}", function)
+        cases.clear()
+    t.case(f"{series}: back_under_load", cases.back_under_load)
+    vm.close()
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in kernels.SUITES:
+            run(t, series)
+
+
+if __name__ == "__main__":
+    main()
