@@ -143,17 +143,6 @@ void usbback_dev_unlock(struct usbback_dev *bdev)
 	usb_unlock_device(bdev->udev);
 }
 
-/* With the device lock held. */
-static int usbback_dev_clean(struct usbback_dev *bdev)
-{
-	struct usb_device *udev = bdev->udev;
-
-	/* Else the reset would set up again what the last owner had. */
-	if (udev->actconfig)
-		usb_set_configuration(udev, -1);
-	return usb_reset_device(udev);
-}
-
 /**
  * usbback_dev_reset - make a device as new, between two owners
  * @bdev: device, with no URB of ours in flight
@@ -170,7 +159,10 @@ int usbback_dev_reset(struct usbback_dev *bdev, unsigned int timeout_ms)
 	if (err)
 		return err;
 	usbback_dev_set_resetting(bdev, true);
-	err = usbback_dev_clean(bdev);
+	/* Else the reset would set up again what the last owner had. */
+	if (bdev->udev->actconfig)
+		usb_set_configuration(bdev->udev, -1);
+	err = usb_reset_device(bdev->udev);
 	usbback_dev_set_resetting(bdev, false);
 	usbback_dev_unlock(bdev);
 	return err;
@@ -278,16 +270,16 @@ static bool usbback_match(struct usb_device *udev)
 	return usbback_rules_match(udev);
 }
 
-/* -ENODEV would leave the device to the generic driver for ever: never here. */
+/*
+ * -ENODEV would leave the device to the generic driver for ever: never here. No
+ * reset here, as the lock of the hub is held: a device that was pulled out would
+ * keep the hub for many seconds, until the reset gives up.
+ */
 static int usbback_probe(struct usb_device *udev)
 {
 	struct usbback_dev *bdev;
-	bool reset;
 	int err;
 
-	err = usbback_rules_prepare(udev, &reset);
-	if (err)
-		return err;
 	bdev = usbback_dev_alloc(udev);
 	if (!bdev)
 		return -ENOMEM;
@@ -299,11 +291,10 @@ static int usbback_probe(struct usb_device *udev)
 		goto err_put;
 	}
 	/* On a port that could not be claimed in time, host drivers got in. */
-	if (udev->actconfig)
+	if (udev->actconfig) {
 		usb_set_configuration(udev, -1);
-	if (reset && usb_reset_device(udev))
-		pr_info("%s: reset failed\n", bdev->busid);
-
+		bdev->used = true;
+	}
 	dev_set_drvdata(&udev->dev, bdev);
 	err = usbback_rules_add_dev(bdev);
 	if (err)
@@ -324,12 +315,6 @@ static void usbback_disconnect(struct usb_device *udev)
 
 	WRITE_ONCE(bdev->gone, true);
 	usbback_rules_detach_dev(bdev);
-
-	/* The next owner is the host. */
-	if (bdev->used && udev->state != USB_STATE_NOTATTACHED &&
-	    usbback_dev_clean(bdev))
-		pr_info("%s: reset failed\n", bdev->busid);
-
 	usbback_rules_del_dev(bdev);
 	dev_set_drvdata(&udev->dev, NULL);
 	pm_runtime_put(&udev->dev);

@@ -17,7 +17,8 @@
  * @busid: its name
  * @gone: disconnect() has begun: nobody may wait for the device lock any more
  * @resetting: for vports
- * @used: a guest had it since the last reset; under attach_mutex
+ * @used: somebody had it since the last reset; under attach_mutex once it is in
+ *	a rule
  * @ub: the backend that has it, written under attach_mutex and rules_lock
  * @vusb: virtual controller there
  * @port: port there

@@ -70,7 +70,14 @@ static struct usbback_rule *rule_find(const char *busid)
 	return NULL;
 }
 
-static struct usbback_rule *rule_find_wanted(const char *busid)
+/**
+ * usbback_rules_find - find the rule of a device
+ * @busid: its name
+ *
+ * Context: under rules_lock
+ * Return: the rule if it was not removed, or NULL
+ */
+struct usbback_rule *usbback_rules_find(const char *busid)
 {
 	struct usbback_rule *rule = rule_find(busid);
 
@@ -156,32 +163,10 @@ bool usbback_rules_match(struct usb_device *udev)
 	    usbback_device_on_own_bus(udev))
 		return false;
 	mutex_lock(&usbback_rules_lock);
-	rule = rule_find_wanted(dev_name(&udev->dev));
-	match = rule && rule->refused != udev;
+	rule = usbback_rules_find(dev_name(&udev->dev));
+	match = rule && rule->refused != udev && !rule->foreign;
 	mutex_unlock(&usbback_rules_lock);
 	return match;
-}
-
-/**
- * usbback_rules_prepare - ask again, in probe
- * @udev: device
- * @reset: set if the device had another owner
- *
- * Return: 0, or -ENXIO if the rule has gone
- */
-int usbback_rules_prepare(struct usb_device *udev, bool *reset)
-{
-	struct usbback_rule *rule;
-	int err = -ENXIO;
-
-	mutex_lock(&usbback_rules_lock);
-	rule = rule_find_wanted(dev_name(&udev->dev));
-	if (rule) {
-		*reset = rule->grabbing;
-		err = 0;
-	}
-	mutex_unlock(&usbback_rules_lock);
-	return err;
 }
 
 /**
@@ -196,8 +181,9 @@ int usbback_rules_add_dev(struct usbback_dev *bdev)
 	int err = -ENXIO;
 
 	mutex_lock(&usbback_rules_lock);
-	rule = rule_find_wanted(bdev->busid);
+	rule = usbback_rules_find(bdev->busid);
 	if (rule && !rule->bdev) {
+		bdev->used |= rule->grabbing;
 		rule->bdev = bdev;
 		usbback_rule_forgive(rule);
 		rule_queue(rule);
@@ -208,18 +194,25 @@ int usbback_rules_add_dev(struct usbback_dev *bdev)
 }
 
 /**
+ * usbback_rules_detach_reason - what to tell the guest if it loses a device that
+ * is not unplugged
+ */
+enum usbif_port_reason usbback_rules_detach_reason(void)
+{
+	return READ_ONCE(closing) ? USBIF_REASON_BACKEND :
+				    USBIF_REASON_DETACHED;
+}
+
+/**
  * usbback_rules_detach_dev - take a device off its port, for good
  * @bdev: device, gone
  */
 void usbback_rules_detach_dev(struct usbback_dev *bdev)
 {
-	enum usbif_port_reason reason = USBIF_REASON_DETACHED;
+	enum usbif_port_reason reason = usbback_rules_detach_reason();
 
 	if (bdev->udev->state == USB_STATE_NOTATTACHED)
 		reason = USBIF_REASON_UNPLUGGED;
-	else if (READ_ONCE(closing))
-		reason = USBIF_REASON_BACKEND;
-
 	mutex_lock(&usbback_attach_mutex);
 	if (bdev->ub)
 		usbback_rules_unplug(bdev, reason);
@@ -281,9 +274,11 @@ void usbback_rules_device_removed(struct usb_device *udev)
 			if (rule->hdev == udev)
 				usbback_rule_unclaim(rule);
 			rule_queue(rule);
-		} else if (!strcmp(rule->spec.busid, dev_name(&udev->dev))) {
+		} else if (!strcmp(rule->spec.busid, dev_name(&udev->dev)) &&
+			   udev->state == USB_STATE_NOTATTACHED) {
+			/* Unplugged, and not only without its driver. */
 			usbback_rule_forgive(rule);
-			/* If this one was refused: in time for the next. */
+			/* If it was refused: in time for the next device. */
 			if (rule->wanted && udev->parent &&
 			    !usbback_device_on_own_bus(udev))
 				usbback_rule_claim(rule, udev->parent);
@@ -429,6 +424,7 @@ static void rule_set(struct usbback_rule *rule, const struct usbback_spec *spec)
 		list_move_tail(&rule->node, &rules);
 	rule->spec = *spec;
 	rule->wanted = true;
+	rule->serial++;
 	usbback_rule_forgive(rule);
 	rule_queue(rule);
 }
@@ -480,6 +476,8 @@ int usbback_rules_new(const struct usbback_spec *spec, char *why)
 	}
 	mutex_unlock(&usbback_rules_lock);
 	kfree(fresh);
+	if (!err)
+		usbback_rule_hurry(spec->busid);
 	return err;
 }
 
@@ -500,7 +498,7 @@ int usbback_rules_move(const struct usbback_spec *spec, char *why)
 	err = check_closing(why);
 	if (err)
 		goto out;
-	rule = rule_find_wanted(spec->busid);
+	rule = usbback_rules_find(spec->busid);
 	if (!rule) {
 		snprintf(why, USBBACK_WHY_MAX, "%s has no rule", spec->busid);
 		err = -ENOENT;
@@ -528,7 +526,7 @@ int usbback_rules_remove(const struct usbback_spec *spec, char *why)
 	int err = -ENOENT;
 
 	mutex_lock(&usbback_rules_lock);
-	rule = rule_find_wanted(spec->busid);
+	rule = usbback_rules_find(spec->busid);
 	if (!rule) {
 		snprintf(why, USBBACK_WHY_MAX, "%s has no rule", spec->busid);
 	} else if (spec->vm[0] && !usbback_spec_same_vport(&rule->spec, spec)) {
@@ -537,6 +535,7 @@ int usbback_rules_remove(const struct usbback_spec *spec, char *why)
 			 rule->spec.port);
 	} else {
 		rule->wanted = false;
+		rule->serial++;
 		rule_queue(rule);
 		err = 0;
 	}

@@ -17,12 +17,15 @@
  * @work: brings about what is wanted
  * @spec: the rule; its busid never changes
  * @wanted: false once removed
+ * @serial: changes with each command
+ * @seen: the serial that the work item works for
  * @grabbing: the device is on its way from the host to us
  * @why: why the device that is there is refused, or empty
  * @refused: that device, if it stays with the host; with a reference
  * @hdev: hub whose port is claimed for us, with a reference; written with the
  *	device lock of the hub held, too
  * @port1: that port
+ * @foreign: a program has claimed the port, the device is for that
  * @bdev: the device, while usbback is its driver
  *
  * All under rules_lock.
@@ -32,11 +35,14 @@ struct usbback_rule {
 	struct work_struct work;
 	struct usbback_spec spec;
 	bool wanted;
+	unsigned int serial;
+	unsigned int seen;
 	bool grabbing;
 	char why[USBBACK_WHY_MAX];
 	struct usb_device *refused;
 	struct usb_device *hdev;
 	unsigned int port1;
+	bool foreign;
 	struct usbback_dev *bdev;
 };
 
@@ -50,15 +56,17 @@ bool usbback_rule_is_on(const struct usbback_rule *rule,
 int usbback_rule_claim(struct usbback_rule *rule, struct usb_device *hdev);
 void usbback_rule_unclaim(struct usbback_rule *rule);
 void usbback_rule_forgive(struct usbback_rule *rule);
+void usbback_rule_hurry(const char *busid);
 
 /* rules.c, for settle.c */
+struct usbback_rule *usbback_rules_find(const char *busid);
 struct usbback *usbback_rules_backend(const char *vm);
 void usbback_rules_unplug(struct usbback_dev *bdev,
 			  enum usbif_port_reason reason);
+enum usbif_port_reason usbback_rules_detach_reason(void);
 
 /* rules.c, for device.c: the device locks of the device and its hub are held. */
 bool usbback_rules_match(struct usb_device *udev);
-int usbback_rules_prepare(struct usb_device *udev, bool *reset);
 int usbback_rules_add_dev(struct usbback_dev *bdev);
 void usbback_rules_detach_dev(struct usbback_dev *bdev);
 void usbback_rules_del_dev(struct usbback_dev *bdev);

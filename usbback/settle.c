@@ -87,6 +87,7 @@ int usbback_rule_claim(struct usbback_rule *rule, struct usb_device *hdev)
 	if (rule->hdev == hdev)
 		return 0;
 	err = usb_hub_claim_port(hdev, port1, rule_owner(rule));
+	rule->foreign = err == -EBUSY;
 	if (err)
 		return err;
 	usb_put_dev(rule->hdev);
@@ -147,13 +148,20 @@ void usbback_rule_forgive(struct usbback_rule *rule)
 	rule->why[0] = '\0';
 }
 
-/* @udev: will not be matched until it has gone; NULL if it is ours already. */
+/*
+ * Not after a new command, to which @why may not apply. @udev: will not be matched
+ * until it has gone; NULL if it is ours already.
+ */
 static void rule_refuse(struct usbback_rule *rule, struct usb_device *udev,
 			const char *why)
 {
 	bool news;
 
 	mutex_lock(&usbback_rules_lock);
+	if (rule->serial != rule->seen) {
+		mutex_unlock(&usbback_rules_lock);
+		return;
+	}
 	news = rule->refused != udev || strcmp(rule->why, why);
 	usbback_rule_forgive(rule);
 	strscpy(rule->why, why, sizeof(rule->why));
@@ -355,6 +363,34 @@ static void give_back(struct usb_device *udev)
 		reprobe(udev);
 }
 
+/* Takes the device from the guest, so that the host gets it as new. */
+static void rule_detach(struct usbback_rule *rule)
+{
+	struct usbback_dev *bdev;
+	bool used;
+
+	mutex_lock(&usbback_attach_mutex);
+	mutex_lock(&usbback_rules_lock);
+	bdev = rule->bdev ? usbback_dev_get(rule->bdev) : NULL;
+	mutex_unlock(&usbback_rules_lock);
+	if (bdev && bdev->ub)
+		usbback_rules_unplug(bdev, usbback_rules_detach_reason());
+	used = bdev && bdev->used;
+	mutex_unlock(&usbback_attach_mutex);
+	if (!bdev)
+		return;
+	/* If it fails, the host has to live with it. */
+	if (used)
+		dev_renew(bdev);
+	usbback_dev_put(bdev);
+}
+
+static void rule_hand_back(struct usbback_rule *rule, struct usb_device *udev)
+{
+	rule_detach(rule);
+	reprobe(udev);
+}
+
 /* Why a rule can never be fulfilled here, or NULL. @udev may be NULL. */
 static const char *refusal(const struct usb_device *hdev,
 			   const struct usb_device *udev)
@@ -364,6 +400,36 @@ static const char *refusal(const struct usb_device *hdev,
 	if (udev && usbback_device_is_hub(udev))
 		return "is a hub";
 	return NULL;
+}
+
+/**
+ * usbback_rule_hurry - claim the port of a new rule if that needs no waiting
+ * @busid: of the rule
+ *
+ * Then whoever has written the rule may plug in at once. Without this, and if the
+ * hub is busy, host drivers can have the device for a moment.
+ *
+ * Context: process, no lock held
+ */
+void usbback_rule_hurry(const char *busid)
+{
+	struct usb_device *hdev = parent_find(busid), *udev;
+	struct usbback_rule *rule;
+
+	if (!hdev)
+		return;
+	if (usb_trylock_device(hdev)) {
+		udev = usbback_device_find(busid);
+		mutex_lock(&usbback_rules_lock);
+		rule = usbback_rules_find(busid);
+		/* One that is there is for the work item. */
+		if (rule && !udev && !refusal(hdev, NULL))
+			usbback_rule_claim(rule, hdev);
+		mutex_unlock(&usbback_rules_lock);
+		usb_unlock_device(hdev);
+		usb_put_dev(udev);
+	}
+	usb_put_dev(hdev);
 }
 
 /* ---- the work item ---- */
@@ -392,6 +458,9 @@ static void rule_settle_on(struct usbback_rule *rule, struct usb_device *hdev)
 			give_back(udev);
 	} else if (err == -EBUSY) {
 		rule_refuse(rule, udev, "a program has claimed its port");
+		/* It was seen too late to keep us from taking the device. */
+		if (rule_has_dev(rule, udev))
+			rule_hand_back(rule, udev);
 	} else if (!udev) {
 		rule_accept(rule);
 	} else if (rule_has_dev(rule, udev) || rule_grab(rule, udev)) {
@@ -416,6 +485,7 @@ static void rule_retire(struct usbback_rule *rule)
 {
 	struct usb_device *udev;
 
+	rule_detach(rule);
 	rule_release_port(rule);
 	udev = usbback_device_find(rule->spec.busid);
 	if (udev)
@@ -446,6 +516,7 @@ void usbback_rule_work(struct work_struct *work)
 
 	mutex_lock(&usbback_rules_lock);
 	wanted = rule->wanted;
+	rule->seen = rule->serial;
 	mutex_unlock(&usbback_rules_lock);
 	if (wanted)
 		rule_settle(rule);
