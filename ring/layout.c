@@ -331,19 +331,26 @@ void usbif_layout_encode(struct usbif_back_page __usbif *wire,
 	usbif_word_write_release(&wire->magic, USBIF_BACK_MAGIC);
 }
 
-/* Copies the static part; false if it is not there or was rewritten meanwhile. */
+/*
+ * Copies the static part; false if it is not there or was rewritten meanwhile. Whoever
+ * rewrites it takes the magic away first and puts it back after the nonce, which is
+ * another one then; so both must be the same before and after.
+ */
 static bool static_part_copy(struct usbif_back_page *page,
 			     const struct usbif_back_page __usbif *wire,
 			     u32 *magic)
 {
+	u32 nonce;
+
 	*magic = usbif_word_read_acquire(&wire->magic);
 	if (!*magic)
 		return false;
+	nonce = usbif_word_read_acquire(&wire->nonce);
 	memcpy(page, (const void __force *)wire, STATIC_SIZE);
 	/* The copy before the second look; pairs with layout_encode(). */
 	virt_rmb();
-	return usbif_word_read(&wire->magic) == *magic &&
-	       usbif_word_read(&wire->nonce) == le32_to_cpu(page->nonce);
+	return usbif_word_read_acquire(&wire->magic) == *magic &&
+	       usbif_word_read(&wire->nonce) == nonce;
 }
 
 static enum usbif_why check_rings(const struct usbif_layout *lay,

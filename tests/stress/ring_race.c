@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The two places where ring.c would go wrong only now and then.
+ * Where the two sides meet and things would go wrong only now and then.
  *
  * A producer publishes while the consumer goes to sleep, again and again at the same
  * moment: it must ring, or the consumer must see the entry. Without one of the two full
@@ -8,6 +8,9 @@
  *
  * A producer goes on filling as soon as there is room: it must not write where the
  * consumer is still reading.
+ *
+ * A port, or the layout, is rewritten while it is read: what the reader takes must be
+ * of one writing.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -15,10 +18,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <errno.h>
 #include <linux/compiler.h>
+#include <asm/barrier.h>
 #include "proto.h"
 #include "ring.h"
 #include "../unit/tap.h"
+
+#ifdef SHIM_TSAN
+#define TSAN	1
+#else
+#define TSAN	0
+#endif
 
 #define LINE	64
 #define SIZE	16
@@ -194,11 +205,107 @@ static void test_full(u64 count)
 	tap_case("filling a ring while it is emptied, %llu times", count);
 }
 
+static bool writing;
+static struct usbif_port port;
+static struct usbif_back_page page;
+
+/* Epoch and wakeup are always the same number. */
+static void *write_port(void *arg)
+{
+	struct usbif_port_state st = {
+		.status = USBIF_PORT_CONNECTED, .speed = USBIF_SPEED_HIGH,
+	};
+	u8 version = 0;
+
+	while (__atomic_load_n(&writing, __ATOMIC_ACQUIRE)) {
+		st.epoch = st.epoch % 1000000 + 1;
+		st.wakeup = st.epoch;
+		usbif_port_write(&port, &st, &version);
+	}
+	return arg;
+}
+
+/*
+ * The version has eight bits, so that just 128 changes in one reading are not seen: the
+ * doing of a scheduler that stops the reader there, and let pass a few times.
+ */
+static void test_port(u64 count)
+{
+	struct usbif_port_state st;
+	enum usbif_why why;
+	pthread_t thread;
+	u64 i, good = 0, mixed = 0;
+
+	writing = true;
+	if (pthread_create(&thread, NULL, write_port, NULL))
+		abort();
+	for (i = 0; i < count || !good; i++) {
+		int ret = usbif_port_read(&st, &port, &why);
+
+		expect(ret != -EPROTO, "%s", usbif_why_name(why));
+		good += !ret;
+		mixed += !ret && st.epoch != st.wakeup;
+	}
+	__atomic_store_n(&writing, false, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	expect(mixed <= 2, "%llu of %llu mixed", mixed, good);
+	tap_case("reading a port that is being changed, %llu times", count);
+}
+
+/* Features say the nonce again, in both halves. */
+static void *write_layout(void *arg)
+{
+	struct usbif_layout lay;
+	u32 nonce = 0;
+
+	usbif_layout_compute(&lay, USBIF_REGION_MIN, 0, 1, 1);
+	while (__atomic_load_n(&writing, __ATOMIC_ACQUIRE)) {
+		nonce += nonce == 0xffffff00 ? 257 : 1;
+		lay.features = (u64)nonce << 32 | (nonce & ~(u32)USBIF_F_ISO);
+		lay.max_transfer = 4096 + (nonce & 15) * 4096;
+		usbif_layout_encode(&page, &lay, nonce);
+	}
+	return arg;
+}
+
+static void test_layout(u64 count)
+{
+	struct usbif_layout lay;
+	enum usbif_why why;
+	pthread_t thread;
+	u64 i, good = 0;
+	u32 nonce;
+
+	writing = true;
+	if (pthread_create(&thread, NULL, write_layout, NULL))
+		abort();
+	for (i = 0; i < count || !good; i++) {
+		int ret = usbif_layout_decode(&lay, &nonce, &page,
+					      USBIF_REGION_MIN, &why);
+
+		expect(ret != -EINVAL, "%s", usbif_why_name(why));
+		if (ret)
+			continue;
+		good++;
+		expect(lay.features >> 32 == nonce &&
+		       lay.max_transfer == 4096 + (nonce & 15) * 4096,
+		       "mixed: nonce %x, features %llx, transfer %x", nonce,
+		       lay.features, lay.max_transfer);
+	}
+	__atomic_store_n(&writing, false, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	tap_case("reading a layout that is being rewritten, %llu times", count);
+}
+
 int main(int argc, char **argv)
 {
 	u64 count = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000000;
 
 	test_wakeup(count);
 	test_full(count);
+	test_port(count);
+	/* The copy may be torn, which is then found out; but a race it is. */
+	if (!TSAN)
+		test_layout(count);
 	return tap_end();
 }
