@@ -179,11 +179,53 @@ static void test_page_checks(void)
 	       ret, usbif_why_name(why));
 	tap_case("layout with a smaller pool");
 
+	spoil(&page.pool_size, 8, 0x100000);
+	spoil(&page.pool_offset, 8, 0x60800);
+	ret = usbif_layout_decode(&lay, &nonce, &page, REGION, &why);
+	expect(ret == -EINVAL && why == USBIF_WHY_POOL, "%d %s", ret,
+	       usbif_why_name(why));
+	tap_case("layout with a pool that begins within a block");
+
 	good_page(&page, 0);
 	spoil(&page.magic, 4, 0);
 	ret = usbif_layout_decode(&lay, &nonce, &page, REGION, &why);
 	expect(ret == -EAGAIN, "%d", ret);
 	tap_case("layout not there yet");
+}
+
+/* Pages that are right in themselves but for the number of requests. */
+static void test_requests(void)
+{
+	static const struct {
+		u32 n;
+		bool good;
+	} cases[] = {
+		{ 16, false }, { 32, true }, { 48, false }, { 512, true },
+		{ 1023, false }, { 1024, true }, { 2048, false },
+		{ 0x10000, false },
+	};
+	struct usbif_layout lay, back;
+	struct usbif_back_page page;
+	enum usbif_why why;
+	u32 nonce;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		usbif_layout_compute(&lay, REGION, 0, 1, 1);
+		lay.nr_requests = cases[i].n;
+		lay.ring_entries = 2 * cases[i].n;
+		lay.cq_offset = lay.sq_offset + lay.ring_entries * 128ull;
+		lay.pool_offset = 48u << 20;
+		lay.pool_size = REGION - lay.pool_offset;
+		usbif_layout_encode(&page, &lay, NONCE);
+		ret = usbif_layout_decode(&back, &nonce, &page, REGION, &why);
+		expect(!ret == cases[i].good, "%u: %d %s", cases[i].n, ret,
+		       usbif_why_name(why));
+		expect(!ret || why == USBIF_WHY_RING_SIZE, "%u: %s",
+		       cases[i].n, usbif_why_name(why));
+	}
+	tap_case("layout with other numbers of requests");
 }
 
 #define IDENT(field, value, why) \
@@ -279,6 +321,7 @@ int main(void)
 {
 	test_sizes();
 	test_page_checks();
+	test_requests();
 	test_ident();
 	test_seen();
 	return tap_end();
