@@ -8,10 +8,11 @@
  * when one of them dies; it then acts for the dead in the region: the guest's
  * state word becomes "closing", the backend's "closed", and the other is rung.
  *
- * A peer gets version, its number, the memory and its own doorbell, then the
- * other's doorbell whenever that comes and a notice whenever it goes. Nothing is
- * queued: told[] says what it knows, and what it does not yet know is sent when
- * the socket has room. Nobody can hold the server up.
+ * A peer gets version, its number, the memory, the other's doorbell and its own,
+ * whether or not the other is there, and never anything more: doorbells are those
+ * of the channel, whoever is at the other end. The notice that a peer has gone is
+ * not sent: QEMU 7.2 frees its record of such a peer and writes to it when one
+ * with that number comes back.
  */
 #include <errno.h>
 #include <poll.h>
@@ -38,7 +39,14 @@ enum peer_state {
 	PEER_ADOPTED,	/* joined an earlier server: no socket */
 };
 
-enum setup_step { STEP_VERSION, STEP_ID, STEP_MEMORY, STEP_BELL, STEP_DONE };
+enum setup_step {
+	STEP_VERSION,
+	STEP_ID,
+	STEP_MEMORY,
+	STEP_OTHER_BELL,
+	STEP_OWN_BELL,
+	STEP_DONE,
+};
 
 /**
  * struct peer - a QEMU
@@ -48,7 +56,6 @@ enum setup_step { STEP_VERSION, STEP_ID, STEP_MEMORY, STEP_BELL, STEP_DONE };
  * @pid: of the process, 0 if it is in another pid namespace
  * @start_time: of the process
  * @step: next part of the setup to be sent
- * @is_told: it has the other's doorbell
  * @deadline: of the setup
  */
 struct peer {
@@ -58,7 +65,6 @@ struct peer {
 	pid_t pid;
 	uint64_t start_time;
 	enum setup_step step;
-	bool is_told;
 	long deadline;
 };
 
@@ -105,12 +111,6 @@ static int bell_of(const struct server *server, enum role role)
 {
 	return role == ROLE_BACKEND ? server->region->bell_back :
 				      server->region->bell_front;
-}
-
-static bool is_present(const struct server *server, enum role role)
-{
-	return (role == ROLE_BACKEND && server->is_kernel) ||
-	       server->peer[role].state != PEER_NONE;
 }
 
 /* For usbctl status, and for the server after this one. */
@@ -258,6 +258,7 @@ static void peer_gone(struct server *server, enum role role, const char *why)
 
 static int send_step(struct server *server, enum role role)
 {
+	enum role other = role == ROLE_GUEST ? ROLE_BACKEND : ROLE_GUEST;
 	const struct peer *peer = &server->peer[role];
 
 	switch (peer->step) {
@@ -267,7 +268,9 @@ static int send_step(struct server *server, enum role role)
 		return socket_send(peer->sock, role, -1);
 	case STEP_MEMORY:
 		return socket_send(peer->sock, -1, server->region->memfd);
-	case STEP_BELL:
+	case STEP_OTHER_BELL:
+		return socket_send(peer->sock, other, bell_of(server, other));
+	case STEP_OWN_BELL:
 		return socket_send(peer->sock, role, bell_of(server, role));
 	case STEP_DONE:
 		break;
@@ -276,43 +279,34 @@ static int send_step(struct server *server, enum role role)
 }
 
 /* Sends what the peer does not know yet, as far as there is room. */
-static int inform(struct server *server, enum role role)
+static void inform(struct server *server, enum role role)
 {
-	enum role other = role == ROLE_GUEST ? ROLE_BACKEND : ROLE_GUEST;
 	struct peer *peer = &server->peer[role];
-	bool is_there;
-	int ret;
+	int ret = 0;
 
-	while (peer->step < STEP_DONE) {
+	while (!ret && peer->step < STEP_DONE) {
 		ret = send_step(server, role);
-		if (ret)
-			return ret;
-		peer->step++;
+		if (!ret)
+			peer->step++;
 	}
-	is_there = is_present(server, other);
-	if (is_there == peer->is_told)
-		return 0;
-	ret = socket_send(peer->sock, other, is_there ? bell_of(server, other) : -1);
-	if (!ret)
-		peer->is_told = is_there;
-	return ret;
+	if (ret && ret != -EAGAIN)
+		peer_gone(server, role, "broke the connection");
 }
 
 static bool has_to_be_told(const struct server *server, enum role role)
 {
-	enum role other = role == ROLE_GUEST ? ROLE_BACKEND : ROLE_GUEST;
-	const struct peer *peer = &server->peer[role];
-
-	return peer->sock >= 0 && (peer->step < STEP_DONE ||
-				   peer->is_told != is_present(server, other));
+	return server->peer[role].state == PEER_SETUP &&
+	       server->peer[role].step < STEP_DONE;
 }
 
-static void inform_or_drop(struct server *server, enum role role)
+/*
+ * The protocol has no word for no, and QEMU waits for ever on a connection that is
+ * only closed. A version that it does not know ends it, with the number in its message.
+ */
+static void refuse(int sock, int error)
 {
-	int ret = inform(server, role);
-
-	if (ret && ret != -EAGAIN)
-		peer_gone(server, role, "broke the connection");
+	socket_send(sock, -error, -1);
+	close(sock);
 }
 
 static void peer_accept(struct server *server, enum role role)
@@ -328,7 +322,7 @@ static void peer_accept(struct server *server, enum role role)
 	if (!socket_is_allowed(sock, server->config, &pid, &uid)) {
 		say("%s: process %d of user %u refused: add --user or --group to usbctl serve",
 		    vm_of(server), (int)pid, (unsigned int)uid);
-		close(sock);
+		refuse(sock, EACCES);
 		return;
 	}
 	if (peer->state != PEER_NONE) {
@@ -336,7 +330,7 @@ static void peer_accept(struct server *server, enum role role)
 		    vm_of(server), (int)pid, role_text[role], (int)peer->pid,
 		    peer->state == PEER_ADOPTED ?
 			", which joined an earlier server" : "");
-		close(sock);
+		refuse(sock, EBUSY);
 		return;
 	}
 	peer->state = PEER_SETUP;
@@ -344,12 +338,11 @@ static void peer_accept(struct server *server, enum role role)
 	peer->pid = pid;
 	peer->start_time = process_start_time(pid);
 	peer->step = STEP_VERSION;
-	peer->is_told = false;
 	peer->deadline = now_ms() + SETUP_MS;
 	/* Before it can see the memory. */
 	region_write_identity(server->region);
 	join(server, role);
-	inform_or_drop(server, role);
+	inform(server, role);
 }
 
 static void peer_setup(struct server *server, enum role role)
@@ -452,7 +445,7 @@ static void serve_peer(struct server *server, enum role role, short events)
 	else if (events & (POLLIN | POLLHUP | POLLERR) && peer->sock >= 0)
 		peer_readable(server, role);
 	if (has_to_be_told(server, role))
-		inform_or_drop(server, role);
+		inform(server, role);
 	peer_setup(server, role);
 }
 

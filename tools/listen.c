@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "usbctl.h"
 
+#define SUFFIX		".new"
 #define BACKLOG		16
 #define GROUPS_MAX	256
 
@@ -64,29 +65,51 @@ static int give_away(const char *path, const struct server_config *config)
 	return UCTL_OK;
 }
 
+/* A path is to be had under its name only when it can be connected to. */
+static int listen_at(int sock, const char *path, const char *temporary,
+		     const struct server_config *config)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int status = UCTL_OK;
+	mode_t mask;
+
+	strcpy(address.sun_path, temporary);
+	unlink(temporary);
+	/* Nobody else's from the first moment on. */
+	mask = umask(0177);
+	if (bind(sock, (struct sockaddr *)&address, sizeof(address)))
+		status = bind_failed(path, errno);
+	umask(mask);
+	if (status)
+		return status;
+	status = give_away(temporary, config);
+	if (!status && (listen(sock, BACKLOG) || rename(temporary, path)))
+		status = bind_failed(path, errno);
+	if (status)
+		unlink(temporary);
+	return status;
+}
+
 int socket_listen(const char *path, const struct server_config *config)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t longest = sizeof(address.sun_path) - 1 - strlen(SUFFIX);
+	char *temporary;
 	int sock, status;
-	mode_t mask;
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (strlen(path) > longest)
 		return -fail(UCTL_USAGE, "%s is too long for a socket: at most %zu octets",
-			     path, sizeof(address.sun_path) - 1);
+			     path, longest);
 	strcpy(address.sun_path, path);
 	status = make_room(path, &address);
 	if (status)
 		return -status;
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	/* Nobody else's from the first moment on. */
-	mask = umask(0177);
-	if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof(address)))
-		status = bind_failed(path, errno);
-	umask(mask);
-	if (!status)
-		status = give_away(path, config);
-	if (!status && listen(sock, BACKLOG))
-		status = bind_failed(path, errno);
+	if (sock < 0)
+		return -bind_failed(path, errno);
+	temporary = xasprintf("%s" SUFFIX, path);
+	status = listen_at(sock, path, temporary, config);
+	free(temporary);
 	if (status)
 		fd_close(&sock);
 	return status ? -status : sock;

@@ -19,7 +19,7 @@ struct target {
 	const char *vm;
 	bool is_backend;
 	char *socket;
-	uint64_t size;
+	bool is_served;
 };
 
 static int find_target(const struct command *cmd, int argc, char **argv,
@@ -27,7 +27,6 @@ static int find_target(const struct command *cmd, int argc, char **argv,
 {
 	enum role role = ROLE_GUEST;
 	struct served served;
-	bool is_known;
 
 	while (option_next(cmd, argc, argv, options) >= 0)
 		role = ROLE_BACKEND;
@@ -38,8 +37,8 @@ static int find_target(const struct command *cmd, int argc, char **argv,
 	if (!is_vm_name(target->vm))
 		return fail(UCTL_USAGE, "\"%s\" is not a name: 1 to 31 characters A-Za-z0-9_.-",
 			    target->vm);
-	is_known = served_read(&served, target->vm);
-	target->size = is_known && served.size ? served.size : DEFAULT_SIZE;
+	served_read(&served, target->vm);
+	target->is_served = served.server;
 	if (served.socket[role])
 		target->socket = xstrdup(served.socket[role]);
 	else if (role == ROLE_GUEST)
@@ -49,11 +48,16 @@ static int find_target(const struct command *cmd, int argc, char **argv,
 		return fail(UCTL_NOTFOUND,
 			    "%s is not served to a driver VM; type: usbctl serve %s --backend-socket PATH",
 			    target->vm, target->vm);
-	/* Still right to print: a boot script may do things in another order. */
-	if (!served.server)
+	return UCTL_OK;
+}
+
+/* It is right to print all the same: a script may do things in another order. */
+static void target_done(struct target *target)
+{
+	if (!target->is_served)
 		say("note: %s is not served yet; before QEMU starts: usbctl serve %s",
 		    target->vm, target->vm);
-	return UCTL_OK;
+	free(target->socket);
 }
 
 /* A comma in an option of QEMU is written twice. */
@@ -86,7 +90,7 @@ int cmd_qemu_args(const struct command *cmd, int argc, char **argv)
 	print_escaped(target.socket);
 	printf(",id=usbif-%s%s -device ivshmem-doorbell,vectors=1,chardev=usbif-%s%s,master=%s\n",
 	       target.vm, suffix, target.vm, suffix, target.is_backend ? "off" : "on");
-	free(target.socket);
+	target_done(&target);
 	return UCTL_OK;
 }
 
@@ -123,6 +127,6 @@ int cmd_libvirt_xml(const struct command *cmd, int argc, char **argv)
 	printf("'/>\n"
 	       "  <msi vectors='1'/>\n"
 	       "</shmem>\n");
-	free(target.socket);
+	target_done(&target);
 	return UCTL_OK;
 }

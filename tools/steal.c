@@ -117,7 +117,7 @@ bool region_steal(struct region *region, const struct served *old)
 			search(region, old->peer[role], pidfd, old);
 		fd_close(&pidfd);
 	}
-	/* A doorbell that no living peer holds can be a new one. */
+	/* A doorbell that no living peer holds may be a new one. */
 	if (region->memfd >= 0 && region_memory_id(region) == old->memory &&
 	    !bell_replace(&region->bell_back) && !bell_replace(&region->bell_front) &&
 	    !region_map(region))
