@@ -1,0 +1,650 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""usbctl serve: the ivshmem protocol, bad clients, restarts of everybody; on a
+made-up machine, with programs and with stock QEMUs as peers."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Iterator, TextIO
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
+import fake  # noqa: E402
+import tap  # noqa: E402
+from fake import Machine, Module, Peer, wait_for  # noqa: E402
+from tap import expect, expect_equal  # noqa: E402
+
+NOBODY = 65534
+FRONT_STATE = 0x2000 + 0x14
+BACK_STATE = 0x1000 + 0x80
+SEALS = (fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+
+
+def serve(machine: Machine, *words: str, vm: str = "vm1",
+          says: str = "") -> Path:
+    """Starts a server; the guest's socket."""
+    result = machine("serve", vm, *words)
+    expect_equal((result.rc, result.out), (0, ""), f"serve ({result.err!r})")
+    expect(says in result.err and bool(says) == bool(result.err), result.err)
+    return machine.run_dir / f"{vm}.sock"
+
+
+def kernel(machine: Machine) -> Module:
+    """A machine with usbback."""
+    return machine.load()
+
+
+def described(machine: Machine, vm: str = "vm1") -> Any:
+    """What the server says of itself."""
+    return json.loads((machine.run_dir / f"{vm}.json").read_text("utf-8"))
+
+
+def fd_count(pid: int) -> int:
+    """Open files of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def is_alive(pid: int) -> bool:
+    """Is there such a process, and no zombie?"""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def identity(peer: Peer) -> tuple[int, int, int, bytes]:
+    """Magic, version, size, roles."""
+    return struct.unpack("<IIQ8s", peer.read(0, 24))
+
+
+@contextlib.contextmanager
+def other_process(code: str) -> Iterator[subprocess.Popen[str]]:
+    """A program in Python, so that there is one that can be killed."""
+    with subprocess.Popen(["/usr/bin/python3", "-c", "import sys, fake\n" + code],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(HERE))) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# ---- KVM host
+
+def handshake(machine: Machine) -> None:
+    """What a guest's QEMU is told, in which order, and what usbback is."""
+    back = kernel(machine)
+    path = serve(machine)
+    expect_equal(back.events, [("create", "vm1", 0)], "ioctls")
+    peer = Peer(path)
+    expect_equal(peer.id, 0, "id of the guest")
+    mine = back.channels["vm1"].fds
+    expect(os.path.sameopenfile(mine[0], peer.memory), "not the same memory")
+    expect_equal(os.fstat(peer.memory).st_size, fake.SIZE, "size")
+    expect_equal(fcntl.fcntl(peer.memory, fcntl.F_GET_SEALS) & SEALS, SEALS)
+    peer.ring()
+    expect_equal(os.eventfd_read(mine[1]), 1, "doorbell to the backend")
+    os.eventfd_write(mine[2], 1)
+    expect(peer.rung(), "doorbell to the guest")
+    expect_equal(identity(peer), (0x49464955, 1, fake.SIZE,
+                                  bytes([2, 1, 0, 0, 0, 0, 0, 0])), "identity")
+    expect_equal(peer.read(24, 4096 - 24), bytes(4096 - 24), "rest of the page")
+    wait_for("joined", lambda: described(machine)["guest"]["pid"] == os.getpid())
+    channel = back.channels["vm1"]
+    expect_equal(back.events[1:], [("joined", "vm1", os.getpid())], "ioctls")
+    start = Path("/proc/self/stat").read_text("ascii").rpartition(")")[2].split()
+    expect_equal(channel.start_time, int(start[19]), "start time")
+    peer.close()
+    wait_for("gone", lambda: back.events[-1] == ("gone", "vm1", os.getpid()))
+
+
+def again(machine: Machine) -> None:
+    """The next guest finds the same memory, its identity mended."""
+    back = kernel(machine)
+    path = serve(machine, "--size", "1M")
+    for _ in range(3):
+        peer = Peer(path)
+        expect_equal(identity(peer), (0x49464955, 1, 1 << 20,
+                                      bytes([2, 1, 0, 0, 0, 0, 0, 0])))
+        peer.write(0, b"\xff" * 64)
+        peer.close()
+        wait_for("gone", lambda: back.events[-1][0] == "gone")
+    expect_equal([e[0] for e in back.events],
+                 ["create"] + ["joined", "gone"] * 3, "ioctls")
+
+
+def second_client(machine: Machine) -> None:
+    """One QEMU at a time."""
+    back = kernel(machine)
+    path = serve(machine)
+    first = Peer(path)
+    for _ in range(3):
+        expect(Peer(path, join=False).is_refused(), "a second one was let in")
+    expect_equal([e[0] for e in back.events], ["create", "joined"], "ioctls")
+    first.ring()
+    expect_equal(os.eventfd_read(back.channels["vm1"].fds[1]), 1)
+    first.close()
+    wait_for("gone", lambda: back.events[-1][0] == "gone")
+    Peer(path)
+
+
+def second_message(machine: Machine) -> None:
+    """What is refused is said."""
+    kernel(machine)
+    with machine.usbctl_popen("serve", "vm1", "--foreground") as server:
+        path = machine.run_dir / "vm1.sock"
+        wait_for("socket", path.exists)
+        peer = Peer(path)
+        expect(Peer(path, join=False).is_refused(), "a second one was let in")
+        peer.close()
+        time.sleep(0.2)
+        server.terminate()
+        said = server.stderr.read() if server.stderr else ""
+        expect_equal(server.wait(10), 0, "exit code")
+    expect("guest joined" in said and "has gone" in said, said)
+    expect(f"the guest is process {os.getpid()}; end that first" in said, said)
+
+
+def bad_clients(machine: Machine) -> None:
+    """Garbage, descriptors, half a connection, nothing at all."""
+    kernel(machine)
+    path = serve(machine)
+    pid = machine.pid("vm1")
+    count = fd_count(pid)
+    for garbage in (b"\0", b"GET / HTTP/1.1\r\n\r\n", bytes(100000)):
+        peer = Peer(path, join=False)
+        try:
+            peer.sock.setblocking(False)
+            peer.sock.send(garbage)
+        except OSError:
+            pass
+        expect(wait_closed(peer), "garbage was taken")
+        peer.close()
+    null = os.open("/dev/null", os.O_RDONLY)
+    peer = Peer(path)
+    socket.send_fds(peer.sock, [b"x"], [null] * 100)
+    expect(wait_closed(peer), "descriptors were taken")
+    peer.close()
+    os.close(null)
+    peer = Peer(path, join=False)
+    peer.sock.shutdown(socket.SHUT_RDWR)
+    peer.close()
+    wait_for("files closed", lambda: fd_count(pid) == count)
+    Peer(path)
+
+
+def wait_closed(peer: Peer) -> bool:
+    """Reads to the end."""
+    peer.sock.settimeout(5 * fake.SCALE)
+    try:
+        while True:
+            data, fds, _, _ = socket.recv_fds(peer.sock, 4096, 8)
+            for fd in fds:
+                os.close(fd)
+            if not data:
+                return True
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def stalled_client(machine: Machine) -> None:
+    """One that connects and does not read is thrown out; the next gets in."""
+    back = kernel(machine)
+    path = serve(machine)
+    stalled = [Peer(path, join=False) for _ in range(2)]
+    good = Peer(path, join=False)
+    good.sock.settimeout(20 * fake.SCALE)
+    began = time.monotonic()
+    good.join()
+    expect(time.monotonic() - began > 3, "came before its turn")
+    wait_for("joined", lambda: described(machine)["guest"]["pid"])
+    expect_equal(back.events[-1][0], "joined", "last ioctl")
+    for peer in stalled:
+        expect(wait_closed(peer), "the stalled one is connected still")
+
+
+def many_connects(machine: Machine) -> None:
+    """A hundred guests one after the other; nothing is left of them."""
+    back = kernel(machine)
+    path = serve(machine)
+    pid = machine.pid("vm1")
+    count = fd_count(pid)
+    for number in range(100):
+        peer = Peer(path, join=number % 3 != 0)
+        peer.close()
+    wait_for("the last", lambda: back.events[-1][0] == "gone"
+             and len(back.events) == 201)
+    expect_equal(fd_count(pid), count, "open files")
+    expect_equal([e[0] for e in back.events[1:]], ["joined", "gone"] * 100)
+
+
+def users(machine: Machine) -> None:
+    """Who may connect, and to whom the sockets belong."""
+    kernel(machine)
+    connect = ("import socket, sys; s = socket.socket(socket.AF_UNIX)\n"
+               "s.connect(sys.argv[1]); sys.exit(9 if any(s.recv(8)) else 0)")
+
+    def rc(path: Path, user: int, group: int, extra: list[int]) -> int:
+        return subprocess.run(["/usr/bin/python3", "-c", connect, str(path)],
+                              user=user, group=group, extra_groups=extra,
+                              stderr=subprocess.DEVNULL, check=False).returncode
+
+    machine.run_dir.mkdir(mode=0o755)
+    path = serve(machine, "--user", str(NOBODY))
+    expect_equal((path.stat().st_mode & 0o777, path.stat().st_uid),
+                 (0o600, NOBODY), "mode and owner")
+    expect_equal(rc(path, NOBODY, NOBODY, []), 0, "the user")
+    path.chmod(0o666)
+    expect_equal(rc(path, 4242, 4242, []), 9, "a stranger")
+    path = serve(machine, "--group", "4343", vm="vm2")
+    expect_equal((path.stat().st_mode & 0o777, path.stat().st_gid),
+                 (0o660, 4343), "mode and group")
+    expect_equal(rc(path, 4242, 4343, []), 0, "the group")
+    path.chmod(0o666)
+    expect_equal(rc(path, 4242, 4242, [4343]), 0, "one more group")
+    expect_equal(rc(path, 4242, 4242, [1]), 9, "a stranger")
+    path = serve(machine, vm="vm3")
+    expect_equal(path.stat().st_mode & 0o777, 0o600, "mode")
+
+
+def sockets(machine: Machine) -> None:
+    """Sockets of one's own choice, and ones that are taken."""
+    kernel(machine)
+    path = machine.dir / "here"
+    serve(machine, "--socket", "here")
+    Peer(path)
+    words = machine("qemu-args", "vm1").out
+    expect(f"path={path}," in words, words)
+    for args, words in ((["vm1"], ["vm1 is served already", "usbctl drop vm1"]),
+                        (["vm2", "--socket", str(path)],
+                         ["another program listens", "--socket"]),
+                        (["vm2", "--socket", "/dev/null"], ["no socket"]),
+                        (["vm2", "--socket", "/" + 120 * "x"], ["too long"])):
+        result = machine("serve", *args)
+        expect(result.rc in (2, 6), f"exit code {result.rc}")
+        for word in words:
+            expect(word in result.err, result.err)
+        expect_equal(len(result.err.splitlines()), 1, result.err)
+    pid = machine.pid("vm1")
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: not is_alive(pid))
+    serve(machine, "--socket", str(path))
+    result = machine("serve", "vm4", "--hugepages", "--size", "1M")
+    expect_equal(result.rc, 1)
+    expect("huge pages" in result.err, result.err)
+
+
+def notify(machine: Machine) -> None:
+    """systemd is told when it is ready."""
+    kernel(machine)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        path = machine.dir / "notify"
+        listener.bind(str(path))
+        listener.settimeout(10 * fake.SCALE)
+        with machine.usbctl_popen("serve", "vm1", "--foreground",
+                                  NOTIFY_SOCKET=str(path)) as server:
+            expect_equal(listener.recv(100), b"READY=1")
+            expect((machine.run_dir / "vm1.sock").exists(), "not ready")
+            server.send_signal(signal.SIGINT)
+            expect_equal(server.wait(10), 0, "exit code")
+
+
+def adopts(machine: Machine) -> None:
+    """A server that died, with and without a chance to say so."""
+    back = kernel(machine)
+    path = serve(machine)
+    with other_process(f"""
+peer = fake.Peer({str(path)!r})
+print(peer.id == 0, flush=True)
+sys.stdin.read()
+""") as qemu:
+        assert qemu.stdout and qemu.stdin
+        expect_equal(qemu.stdout.readline(), "True\n")
+        wait_for("joined", lambda: described(machine)["guest"]["pid"])
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            pid = machine.pid("vm1")
+            os.kill(pid, number)
+            wait_for("its end", lambda: not is_alive(pid))
+            expect("usbctl serve vm1" in machine("status", "vm1").out,
+                   "no hint in status")
+            serve(machine, says=f"process {qemu.pid}) joined an earlier server")
+            expect(described(machine)["adopted"], "not adopted")
+            expect_equal(described(machine)["guest"]["pid"], qemu.pid)
+            expect("joined before this server" in machine("status").out, "no hint")
+            expect(Peer(path, join=False).is_refused(), "a second one was let in")
+        expect_equal([e[0] for e in back.events], ["create", "joined"], "ioctls")
+        qemu.kill()
+    wait_for("gone", lambda: back.events[-1] == ("gone", "vm1", qemu.pid))
+    peer = Peer(path)
+    expect(os.path.sameopenfile(peer.memory, back.channels["vm1"].fds[0]),
+           "not the same memory")
+    peer.close()
+
+
+def adopts_dead(machine: Machine) -> None:
+    """The guest died while nobody served it; its number has a new owner."""
+    back = kernel(machine)
+    serve(machine)
+    pid = machine.pid("vm1")
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: not is_alive(pid))
+    channel = back.channels["vm1"]
+    channel.pid, channel.start_time = os.getpid(), 1
+    serve(machine, says="has ended while nobody served it")
+    expect_equal(back.events[-1], ("gone", "vm1", os.getpid()), "last ioctl")
+    expect(not described(machine)["adopted"], "adopted a stranger")
+
+
+def reload_module(machine: Machine) -> None:
+    """usbback is removed and comes back: channel, guest and rules too."""
+    kernel(machine)
+    machine.device("1-1")
+    path = serve(machine)
+    machine("attach", "1-1", "vm1")
+    machine("attach", "1-2", "vm1:0:7")
+    machine("attach", "1-3", "vm2")
+    peer = Peer(path)
+    wait_for("joined", lambda: described(machine)["guest"]["pid"])
+    for _ in range(3):
+        machine.unload()
+        time.sleep(0.1)
+        back = machine.load()
+        wait_for("rules", lambda: len(machine.rules) == 2)
+        expect_equal({busid: rule[0] for busid, rule in machine.rules.items()},
+                     {"1-1": "vm1:0:1", "1-2": "vm1:0:7"}, "rules")
+        expect_equal(back.events, [("create", "vm1", os.getpid()),
+                                   ("joined", "vm1", os.getpid())], "ioctls")
+        mine = back.channels["vm1"].fds
+        expect(os.path.sameopenfile(mine[0], peer.memory), "not the same memory")
+        peer.ring()
+        expect_equal(os.eventfd_read(mine[1]), 1, "doorbell")
+    peer.close()
+    wait_for("gone", lambda: back.events[-1][0] == "gone")
+    machine.unload()
+    expect(is_alive(machine.pid("vm1")), "the server has ended")
+
+
+def stops(machine: Machine) -> None:
+    """drop and --stop end server and channel; SIGTERM only the server."""
+    back = kernel(machine)
+    for words in (("drop", "vm1"), ("serve", "vm1", "--stop")):
+        path = serve(machine)
+        pid = machine.pid("vm1")
+        expect_equal(machine(*words).rc, 0, "exit code")
+        expect(not is_alive(pid), "the server lives")
+        expect_equal(back.channels, {}, "channels")
+        expect(not path.exists() and not list(machine.run_dir.iterdir()),
+               "files are left")
+        expect_equal(machine(*words).rc, 5, "exit code of a second one")
+    serve(machine)
+    os.kill(machine.pid("vm1"), signal.SIGTERM)
+    wait_for("its end", lambda: not (machine.run_dir / "vm1.sock").exists())
+    expect_equal(list(back.channels), ["vm1"], "channels")
+    expect_equal(machine("drop", "vm1").rc, 0, "exit code")
+
+
+def failures(machine: Machine) -> None:
+    """The kernel says no."""
+    back = kernel(machine)
+    for error, words in ((12, "smaller --size"), (22, "dmesg"),
+                         (16, "usbctl drop")):
+        back.refuse["create"] = error
+        result = machine("serve", "vm1")
+        expect_equal(result.rc, 6 if error == 16 else 1, "exit code")
+        expect(words in result.err, result.err)
+    back.refuse.clear()
+    serve(machine)
+
+
+# ---- driver VM
+
+class Pair:
+    """Server of a driver VM and a guest."""
+
+    def __init__(self, machine: Machine, says: str = "") -> None:
+        self.driver_path = machine.dir / "driver.sock"
+        self.path = serve(machine, "--backend-socket", str(self.driver_path),
+                          says=says)
+
+    def driver(self) -> Peer:
+        """Its QEMU starts."""
+        peer = Peer(self.driver_path)
+        expect_equal(peer.id, 1, "id of the driver VM")
+        return peer
+
+    def guest(self) -> Peer:
+        """Its QEMU starts."""
+        peer = Peer(self.path)
+        expect_equal(peer.id, 0, "id of the guest")
+        return peer
+
+
+def two_peers(machine: Machine) -> None:
+    """Two QEMUs are introduced, without usbback here."""
+    pair = Pair(machine)
+    words = machine("qemu-args", "--backend", "vm1")
+    expect_equal(words.rc, 0)
+    expect(f"path={pair.driver_path}," in words.out
+           and "master=off" in words.out, words.out)
+    guest = pair.guest()
+    driver = pair.driver()
+    expect(os.path.sameopenfile(guest.memory, driver.memory), "two memories")
+    for a, b in ((guest, driver), (driver, guest)):
+        expect(not b.rung(0), "rung for nothing")
+        a.ring()
+        expect(b.rung(), "a doorbell was lost")
+    expect("no guest yet" not in machine("status").out, "status")
+    expect_equal(machine.json("status")["servers"][0]["guest"]["pid"],
+                 os.getpid())
+
+
+def peers_come_and_go(machine: Machine) -> None:
+    """Who stays learns it from the memory, and from nothing else."""
+    pair = Pair(machine)
+    driver = pair.driver()
+    for _ in range(5):
+        guest = pair.guest()
+        guest.write(FRONT_STATE, struct.pack("<I", 2))
+        guest.close()
+        expect(driver.rung(), "not rung")
+        expect_equal(driver.read(FRONT_STATE, 4), b"\3\0\0\0", "guest's state")
+    guest = pair.guest()
+    for _ in range(5):
+        driver.write(BACK_STATE, struct.pack("<I", 2))
+        driver.close()
+        expect(guest.rung(), "not rung")
+        expect_equal(guest.read(BACK_STATE, 4), b"\3\0\0\0", "backend's state")
+        expect(guest.is_quiet(), "QEMU does not survive to be told of that")
+        driver = pair.driver()
+    guest.ring()
+    expect(driver.rung(), "a doorbell was lost")
+
+
+def server_dies(machine: Machine) -> None:
+    """A new server of a driver VM finds memory and doorbells again."""
+    pair = Pair(machine)
+    code = f"""
+peer = fake.Peer({str(pair.path)!r})
+print(peer.id == 0, flush=True)
+for line in sys.stdin:
+    print(peer.rung(), flush=True)
+    peer.write(0x5000, b"guest")
+    peer.ring()
+"""
+    driver = pair.driver()
+    with other_process(code) as qemu:
+        assert qemu.stdout and qemu.stdin
+        expect_equal(qemu.stdout.readline(), "True\n")
+        wait_for("joined", lambda: described(machine)["guest"]["pid"])
+        pid = machine.pid("vm1")
+        os.kill(pid, signal.SIGKILL)
+        wait_for("its end", lambda: not is_alive(pid))
+        expect("usbctl serve vm1" in machine("status").out, "no hint in status")
+        memory = driver.memory
+        Pair(machine, says="joined an earlier server")
+        expect(described(machine)["adopted"], "not adopted")
+        driver.ring()
+        qemu.stdin.write("\n")
+        qemu.stdin.flush()
+        expect_equal(qemu.stdout.readline(), "True\n")
+        expect(driver.rung(), "a doorbell was lost")
+        qemu.kill()
+        wait_for("gone", lambda: described(machine)["guest"]["pid"] == 0)
+    expect(driver.rung(), "not rung at the guest's end")
+    guest = pair.guest()
+    expect(os.path.sameopenfile(guest.memory, memory), "another memory")
+    expect_equal(guest.read(0x5000, 5), b"guest", "memory")
+    guest.ring()
+    expect(driver.rung(), "the doorbell is another one")
+    driver.ring()
+    expect(guest.rung(), "a doorbell was lost")
+
+
+# ---- stock QEMU
+
+class Qemu:
+    """A machine that is never started."""
+
+    def __init__(self, directory: Path, args: str) -> None:
+        self.path = directory / f"qmp-{time.monotonic_ns()}"
+        self.stream: TextIO | None = None
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64",
+             "-display", "none", "-nodefaults", "-monitor", "none", "-qmp",
+             f"unix:{self.path},server=on,wait=off", *args.split()],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True)
+
+    def connect(self) -> None:
+        """To its QMP."""
+        wait_for("QEMU", lambda: self.path.exists()
+                 or self.process.poll() is not None)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20 * fake.SCALE)
+        sock.connect(str(self.path))
+        self.stream = sock.makefile("rw")
+        self.stream.readline()
+        self.command("qmp_capabilities")
+
+    def command(self, name: str, **arguments: Any) -> Any:
+        """QMP."""
+        if not self.stream:
+            self.connect()
+        assert self.stream
+        try:
+            return self.ask(name, arguments)
+        except (OSError, ValueError) as error:
+            raise AssertionError(f"QEMU says: {self.kill()}") from error
+
+    def ask(self, name: str, arguments: dict[str, Any]) -> Any:
+        """One question."""
+        assert self.stream
+        self.stream.write(json.dumps({"execute": name,
+                                      "arguments": arguments}) + "\n")
+        self.stream.flush()
+        answer = json.loads(self.stream.readline())
+        while "return" not in answer and "error" not in answer:
+            answer = json.loads(self.stream.readline())
+        return answer["return"]
+
+    def has_device(self) -> bool:
+        """Is there an ivshmem device with our memory?"""
+        text = self.command("human-monitor-command",
+                            **{"command-line": "info pci"})
+        return "PCI device 1af4:1110" in text
+
+    def kill(self) -> str:
+        """SIGKILL; what it said."""
+        self.process.kill()
+        said = self.process.communicate(timeout=10)[1]
+        return said
+
+
+def qemus(machine: Machine) -> None:
+    """Two QEMUs at one server, then each again."""
+    serve(machine, "--backend-socket", str(machine.dir / "driver.sock"))
+    guest_args = machine("qemu-args", "vm1").out
+    driver_args = machine("qemu-args", "--backend", "vm1").out
+    running: list[Qemu] = []
+    try:
+        running.append(Qemu(machine.dir, guest_args))
+        running.append(Qemu(machine.dir, driver_args))
+        for qemu in running:
+            expect(qemu.has_device(), "no ivshmem device")
+
+        def joined() -> bool:
+            data = described(machine)
+            return (data["guest"]["pid"] == running[0].process.pid
+                    and data["backend"]["pid"] == running[1].process.pid)
+
+        wait_for("both", joined)
+        for _ in range(2):
+            third = Qemu(machine.dir, guest_args)
+            said = third.process.communicate(timeout=20 * fake.SCALE)[1]
+            expect(third.process.returncode != 0, "a second QEMU was let in")
+            expect("server sent version -16" in said, said)
+        for number, args in enumerate((guest_args, driver_args)):
+            expect_equal(running[number].kill(), "", "QEMU says")
+            wait_for("its end", lambda: not joined())
+            running[number] = Qemu(machine.dir, args)
+            expect(running[number].has_device(), "no ivshmem device")
+            wait_for("both", joined)
+        for qemu in running:
+            expect_equal(qemu.command("query-status")["status"], "prelaunch")
+    finally:
+        for qemu in running:
+            qemu.kill()
+
+
+CASES = {"handshake": handshake, "guest after guest": again,
+         "a second client": second_client,
+         "a second client is told of": second_message,
+         "garbage": bad_clients, "stalled client": stalled_client,
+         "100 clients": many_connects, "users and groups": users,
+         "sockets": sockets, "readiness": notify,
+         "server dies and comes back": adopts,
+         "guest dies without server": adopts_dead,
+         "usbback is removed and comes back": reload_module,
+         "stop": stops, "usbback refuses": failures,
+         "driver VM: two peers": two_peers,
+         "driver VM: peers come and go": peers_come_and_go,
+         "driver VM: server dies and comes back": server_dies,
+         "driver VM: stock QEMU": qemus}
+
+
+def main() -> None:
+    """Each case has a machine of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="usbctl-build-", dir="/tmp"))
+    try:
+        directory.chmod(0o755)
+        with tap.Suite() as suite:
+            usbctl, preload = fake.build(directory)
+
+            def run(function: Any) -> None:
+                with Machine(usbctl, preload) as machine:
+                    function(machine)
+
+            for name, function in CASES.items():
+                suite.case(name, run, function)
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
