@@ -465,6 +465,14 @@ void usbback_ports_start(struct usbback *ub);
 void usbback_ports_stop(struct usbback *ub);
 
 /* request.c */
+/* Direction of the data as the USB core sees it. */
+static inline bool usbback_request_is_in(const struct usbif_request *req)
+{
+	if (req->type == USBIF_TYPE_CONTROL)
+		return req->setup[0] & USB_DIR_IN && req->length;
+	return req->endpoint & USB_DIR_IN;
+}
+
 int usbback_request_init(struct usbback *ub);
 void usbback_request_fini(struct usbback *ub);
 /* Takes submissions; true if there may be more. [T] */

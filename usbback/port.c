@@ -7,8 +7,8 @@
  *             +----------+---------+
  *               session over
  *
- * A device is reset before each guest's first look at it (PREPARING, by the port's
- * worker), so no session finds what another one left.
+ * A device that was used is reset before the next session's first look at it
+ * (PREPARING, by the port's worker), so that none finds what another one left.
  *
  * The end of an attachment: phase DETACHING stops intake and submission, every
  * request is killed, the last handler has answered (port->inflight, counted from
@@ -59,19 +59,22 @@ static struct usbback_port *port_alloc(struct usbback *ub, u8 vusb, u8 nr)
 	return port;
 }
 
-/* The port, made if it is its first time. Attaches are serialised by their caller. */
+/* The port, made if it is its first time. */
 static struct usbback_port *port_get(struct usbback *ub, u8 vusb, u8 nr)
 {
 	struct usbback_port *port = READ_ONCE(ub->ports[vusb][nr]);
+	struct usbback_port *fresh;
 
 	if (port)
 		return port;
-	port = port_alloc(ub, vusb, nr);
-	if (!port)
+	fresh = port_alloc(ub, vusb, nr);
+	if (!fresh)
 		return NULL;
-	spin_lock_irq(&ub->lock);
-	WRITE_ONCE(ub->ports[vusb][nr], port);
-	spin_unlock_irq(&ub->lock);
+	/* Another device may have been faster. */
+	port = cmpxchg(&ub->ports[vusb][nr], NULL, fresh);
+	if (!port)
+		return fresh;
+	kfree(fresh);
 	return port;
 }
 
@@ -173,7 +176,7 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev)
 	port->udev = usbback_dev_udev(bdev);
 	port->phase = PORT_IDLE;
 	port->configured = false;
-	port->pristine = false;
+	port->pristine = true;
 	port->gate = 0;
 	for (i = 0; i < USBBACK_EPS; i++)
 		port->eps[i].held = false;
@@ -187,7 +190,8 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev)
  * @nr: port
  * @bdev: device
  *
- * The guest sees it once it has been reset, if there is a guest.
+ * The device is as new, see usbback_dev_reset(). The guest sees it at once, if there
+ * is a guest; each session after the first one gets it reset.
  *
  * Return: 0, -EBUSY if the port is taken, -EINVAL, -ENOMEM.
  */

@@ -127,9 +127,7 @@ static void count_end(struct usbback_slot *slot, u8 status, u32 actual)
 		stats->cancelled++;
 	else if (status != USBIF_ST_OK)
 		stats->errors++;
-	if (slot->req.endpoint & USB_DIR_IN ||
-	    (slot->req.type == USBIF_TYPE_CONTROL &&
-	     slot->req.setup[0] & USB_DIR_IN))
+	if (usbback_request_is_in(&slot->req))
 		stats->bytes_in += actual;
 	else
 		stats->bytes_out += actual;

@@ -107,13 +107,6 @@ void usbback_urb_unlink_port(struct usbback_port *port)
 
 /* ---- completion ---- */
 
-static bool is_in(const struct usbif_request *req)
-{
-	if (req->type == USBIF_TYPE_CONTROL)
-		return req->setup[0] & USB_DIR_IN && req->length;
-	return req->endpoint & USB_DIR_IN;
-}
-
 static bool was_unlinked(int error)
 {
 	return error == -ECONNRESET || error == -ENOENT;
@@ -233,7 +226,8 @@ static bool transfer_defer(struct usbback_slot *slot, int error, u32 actual,
 /* Copies what was received, unless that is too much here. True if nothing is left. */
 static bool copy_now(struct usbback_slot *slot, u32 actual)
 {
-	if (!usbback_slot_bounced(slot) || !is_in(&slot->req) || !actual)
+	if (!usbback_slot_bounced(slot) || !actual ||
+	    !usbback_request_is_in(&slot->req))
 		return true;
 	if (actual > COPY_IN_HANDLER)
 		return false;
@@ -395,7 +389,7 @@ static int urb_start(struct usbback_slot *slot)
 	struct usb_device *udev = port->udev;
 	const struct usbif_request *req = &slot->req;
 	struct usb_host_endpoint *hep;
-	bool in = is_in(req);
+	bool in = usbback_request_is_in(req);
 	int ret;
 
 	hep = usbback_urb_endpoint(udev, req->endpoint);
@@ -524,7 +518,7 @@ static bool flush_deferred(struct usbback *ub)
 		return false;
 	ep = slot->ep;
 	/* It stays ours: only the thread ends what is deferred. */
-	if (usbback_slot_bounced(slot) && is_in(&slot->req))
+	if (usbback_slot_bounced(slot) && usbback_request_is_in(&slot->req))
 		usbback_buffer_copy_in(slot, slot->actual);
 	spin_lock_irq(&ub->lock);
 	unlink = transfer_end(slot, slot->error, slot->actual);
