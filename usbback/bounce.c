@@ -182,7 +182,7 @@ static int map_direct(struct usbback_slot *slot,
 	bool contiguous;
 	int ret;
 
-	if (!slot->ub->chan->pages)
+	if (!slot->ub->chan->pages || READ_ONCE(slot->ub->copy_all))
 		return -EOPNOTSUPP;
 	ret = need_big(slot);
 	if (ret)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /sys/kernel/debug/usbback/NAME/: what a channel has in private beside what
- * stands in shared memory, ports, counters; and ring_start, from which the indices
- * of the next session run (tests want to see them wrap).
+ * stands in shared memory, ports, counters. For tests, ring_start, from which the
+ * indices of the next session run, and copy_all, which treats the region as if it had
+ * no pages to give to a host controller.
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -126,6 +127,7 @@ void usbback_debugfs_add(struct usbback *ub)
 					 dev_name(ub->chan->dev), root);
 	debugfs_create_file("channel", 0400, ub->debugfs, ub, &channel_fops);
 	debugfs_create_u32("ring_start", 0600, ub->debugfs, &ub->ring_start);
+	debugfs_create_bool("copy_all", 0600, ub->debugfs, &ub->copy_all);
 }
 
 void usbback_debugfs_remove(struct usbback *ub)

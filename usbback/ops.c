@@ -273,6 +273,9 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 		usbback_dev_set_resetting(port->bdev, true);
 		ret = reset_device(port);
 		usbback_dev_set_resetting(port->bdev, false);
+		/* Its way of saying that the device has gone. */
+		if (ret == -EINVAL)
+			ret = -ENODEV;
 		if (ret)
 			return op_status(ret);
 	}

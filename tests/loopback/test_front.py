@@ -61,19 +61,42 @@ def many_sectors(bench: Bench) -> None:
     bench.read(17, 4999)
 
 
-def zero_copy(bench: Bench) -> None:
-    """The host controller is given pages, and no copy."""
+def traced(bench: Bench) -> None:
+    """Trace submissions from now on."""
     bench.vm.run(f"echo > {TRACE}/trace; "
                  f"echo 1 > {TRACE}/events/usbback/usbback_submit/enable")
-    bench.read(0, 2048)
+
+
+def long_requests(bench: Bench) -> list[tuple[str, str]]:
+    """How the data of requests of 1 MiB went, and the first page frame."""
     trace = bench.vm.run(
         f"echo 0 > {TRACE}/events/usbback/usbback_submit/enable; "
         f"cat {TRACE}/trace").out
-    data = re.findall(r"len=1048576 (\S+) nents=(\d+) pfn=(\w+)", trace)
-    tap.expect(data, f"no request of 1 MiB in the trace:\n{trace}")
-    for how, _, pfn in data:
+    found = re.findall(r"len=1048576 (\S+) nents=\d+ pfn=(\w+)", trace)
+    tap.expect(found, f"no request of 1 MiB in the trace:\n{trace}")
+    return found
+
+
+def zero_copy(bench: Bench) -> None:
+    """The host controller is given pages, and no copy."""
+    traced(bench)
+    bench.read(0, 2048)
+    for how, pfn in long_requests(bench):
         tap.expect(how in ("direct", "direct-sg"), f"data went by {how}")
         tap.expect(int(pfn, 16), "no page frame in the trace")
+
+
+def copied(bench: Bench) -> None:
+    """The same without pages to hand over, as in a driver VM."""
+    traced(bench)
+    job = bench.vm.spawn(f"{bench.sector} vm1 1 8000 > /share/sectors")
+    bench.vm.wait_for(f"echo 1 > {DEBUG}/usbback/vm1/copy_all", 10)
+    tap.expect_equal(job.wait(60), 0, "exit code of front_sector")
+    out = (bench.vm.share / "sectors").read_bytes()
+    tap.expect(out == bench.content[SECTOR:8001 * SECTOR],
+               "what was copied is not on the disk")
+    ways = {how for how, _ in long_requests(bench)}
+    tap.expect("bounce-sg" in ways, f"data went by {ways}")
 
 
 def abused(bench: Bench) -> None:
@@ -114,7 +137,7 @@ def unplugged(bench: Bench) -> None:
         bench.read(1, 2)
 
 
-CASES = [one_sector, many_sectors, zero_copy, abused, killed, unplugged]
+CASES = [one_sector, many_sectors, zero_copy, copied, abused, killed, unplugged]
 
 
 def main() -> None:
