@@ -1,0 +1,335 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""usbfront with a backend in user space, over the fd channel.
+
+The backend shows it a disk and a source and sink. It checks what it is sent to the
+last bit, and it can be told to lie, to be silent and to die.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import kernels  # noqa: E402
+import tap  # noqa: E402
+import usbtest  # noqa: E402
+from gadget import child_node, find_device  # noqa: E402
+from peers import compile_peer  # noqa: E402
+from vm import VM  # noqa: E402
+
+IMAGE = 8 << 20
+DISK, SINK = 1, 2
+DEBUG = "/sys/kernel/debug/usbfront/peer"
+SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000"}
+# enum back_lie in tests/peers/back.h; the first ones need a completion.
+LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
+        4: "completed twice", 5: "too many octets", 6: "unknown status",
+        7: "other session", 8: "reserved octets", 9: "index far ahead",
+        10: "index moved back", 11: "consumer far ahead",
+        12: "impossible port"}
+
+
+class Peer:
+    """The backend, and what it shows."""
+
+    def __init__(self, vm: VM) -> None:
+        self.vm = vm
+        self.modules = kernels.build(vm.kernel)
+        self.program = compile_peer("back_disk", "back")
+        self.content = os.urandom(IMAGE)
+        (vm.share / "image").write_bytes(self.content)
+        vm.run("cp /share/image /tmp/image; modprobe -a usbcore sd_mod "
+               "usb-storage uas usbtest")
+        self.load()
+        self.start()
+
+    def load(self) -> None:
+        """Load usbfront."""
+        self.vm.run(f"insmod {self.modules}/usbfront.ko")
+
+    def start(self, mib: int = 16) -> None:
+        """Make the channel, get a session."""
+        self.job = self.vm.spawn(f"exec {self.program} peer /tmp/image {mib}",
+                                 stdin=True)
+        self.job.wait_output("session 1")
+        self.told = 0
+
+    def tell(self, command: str) -> str:
+        """Give the backend a command, return what it says."""
+        self.job.write(command.encode() + b"\n")
+        self.told += 1
+        self.job.wait_output(rf"^done {self.told} ", 10)
+        return self.job.output()
+
+    def disk(self, speed: str = "high") -> str:
+        """Plug in the disk, after pulling it out; its block device."""
+        self.unplug(DISK)
+        self.tell(f"plug {DISK} {speed}")
+        return self.node()
+
+    def node(self) -> str:
+        """The block device of the disk."""
+        busid = find_device(self.vm, "back-disk", 20)
+        return "/dev/" + child_node(self.vm, busid, "block/sd?")
+
+    def sink(self, speed: str = "high") -> str:
+        """Plug in source and sink; its bus ID."""
+        self.tell(f"plug {SINK} {speed}")
+        return find_device(self.vm, "back-sink", 20)
+
+    def unplug(self, port: int) -> None:
+        """Pull out what is on a port, wait until that has been noticed."""
+        self.tell(f"unplug {port}")
+        name = "back-disk" if port == DISK else "back-sink"
+        self.vm.wait_for(f"! grep -qx {name} /sys/bus/usb/devices/*/serial")
+
+    def count(self, name: str) -> int:
+        """A counter of the channel."""
+        out = self.vm.run(f"cat {DEBUG}").out
+        return int(re.search(rf"^{name} (\d+)$", out, re.M)[1])
+
+    def complaints(self) -> int:
+        """Lines in the log about a backend that lies."""
+        return int(self.vm.run("dmesg | grep -c 'violates the protocol'",
+                               check=False).out)
+
+    def compare(self, node: str, size: str = "1M") -> None:
+        """The disk is its image, read in pieces of a size."""
+        self.vm.run(f"dd if={node} of=/tmp/read bs={size} iflag=direct 2>&1 "
+                    "&& cmp /tmp/read /tmp/image", 60)
+
+
+def disk_appears(peer: Peer) -> str:
+    """A disk behind a controller that says what it is."""
+    peer.disk()
+    out = peer.vm.run("lsusb -t; cat /sys/bus/usb/devices/usb*/product").out
+    tap.expect(re.search(r"Driver=usbfront/15p, 480M", out), out)
+    tap.expect(re.search(r"Driver=usbfront/15p, 20000M", out), out)
+    tap.expect(re.search(r"Driver=usb-storage, 480M", out), out)
+    tap.expect("usbif virtual host controller (vusb 0)" in out, out)
+
+
+def reads(peer: Peer) -> None:
+    """All of it, in requests of several sizes."""
+    node = peer.node()
+    for size in ("1M", "120k", "4k"):
+        peer.compare(node, size)
+
+
+def writes(peer: Peer) -> None:
+    """What is written is on the disk, and nothing else is changed."""
+    node = peer.node()
+    peer.vm.run(f"""set -e; cp /tmp/image /tmp/wanted
+        head -c 3M /dev/urandom > /tmp/piece
+        dd if=/tmp/piece of={node} bs=1M seek=2 oflag=direct 2>&1
+        dd if=/tmp/piece of=/tmp/wanted bs=1M seek=2 conv=notrunc 2>&1
+        dd if=/tmp/piece of={node} bs=512 count=9 seek=77 oflag=direct 2>&1
+        dd if=/tmp/piece of=/tmp/wanted bs=512 count=9 seek=77 conv=notrunc
+        cmp /tmp/wanted /tmp/image""", 60)
+    peer.compare(node)
+
+
+def speeds(peer: Peer) -> None:
+    """Each speed on the root hub it belongs to; another epoch each time."""
+    for speed, wanted in SPEEDS.items():
+        node = peer.disk(speed)
+        busid = find_device(peer.vm, "back-disk")
+        out = peer.vm.run(f"cat /sys/bus/usb/devices/{busid}/speed").out
+        tap.expect_equal(out.strip(), wanted)
+        peer.compare(node)
+    peer.disk()
+
+
+def usbtest_cases(peer: Peer) -> None:
+    """Queues, scatter-gather, unlinks."""
+    for speed in ("high", "super"):
+        busid = peer.sink(speed)
+        for number in (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 17, 18, 24, 27, 28):
+            usbtest.run(peer.vm, busid, number, tap.scaled(1, 20))
+        peer.unplug(SINK)
+
+
+def small_region(peer: Peer) -> None:
+    """The smallest region works too, with both devices at work."""
+    quit_and_start(peer, 1)
+    node = peer.disk()
+    busid = peer.sink()
+    load = peer.vm.spawn(usbtest.command(busid, 28, tap.scaled(1, 10)))
+    peer.compare(node)
+    load.wait(120, check=True)
+    tap.expect(peer.count("waits"), "nobody ever had to wait for the pool")
+    quit_and_start(peer, 16)
+    peer.disk()
+
+
+def quit_and_start(peer: Peer, mib: int) -> None:
+    """Another channel. The old one is dropped by a backend that can't answer
+    meanwhile, which must not take long."""
+    peer.job.write(b"quit\n")
+    peer.job.wait(10, check=True)
+    peer.vm.wait_for("! test -e /sys/bus/usb/devices/*/serial || "
+                     "! grep -q back- /sys/bus/usb/devices/*/serial")
+    peer.start(mib)
+
+
+def pulled_out(peer: Peer) -> None:
+    """The reader is told within a second, the disk comes back."""
+    for _ in range(tap.scaled(3, 50)):
+        node = peer.node()
+        job = peer.vm.spawn(f"while dd if={node} of=/dev/null bs=64k "
+                            "iflag=direct; do :; done 2>&1")
+        peer.vm.run("sleep 0.3")
+        peer.tell(f"unplug {DISK}")
+        job.wait(3)
+        peer.disk()
+    peer.compare(peer.node())
+
+
+def replugged_at_once(peer: Peer) -> None:
+    """Another device on the port before anybody has looked."""
+    for _ in range(tap.scaled(3, 50)):
+        busid = find_device(peer.vm, "back-disk")
+        number = peer.vm.run(f"cat /sys/bus/usb/devices/{busid}/devnum").out.strip()
+        peer.job.write(f"unplug {DISK}\nplug {DISK} high\n".encode())
+        peer.told += 2
+        peer.vm.wait_for(
+            "for s in /sys/bus/usb/devices/*/serial; do d=${s%/serial}; "
+            f"grep -qx back-disk $s && test $(cat $d/devnum) != {number} && "
+            "exit 0; done; exit 1")
+    peer.compare(peer.node())
+
+
+def failing(peer: Peer) -> None:
+    """Errors on the wire are what usb-storage has always dealt with."""
+    node = peer.node()
+    for status in (2, 3, 4, 5, 6, 8, 9, 10, 14, 17):
+        peer.tell(f"fail {status}")
+        peer.vm.run(f"dd if={node} of=/tmp/read bs=64k count=8 iflag=direct "
+                    "2>&1 && cmp -n 524288 /tmp/read /tmp/image", 60)
+
+
+def late_answers(peer: Peer) -> str:
+    """An unlink that is never answered ends all the same, and what comes
+    later harms nobody."""
+    busid = peer.sink()
+    peer.tell("stubborn 1")
+    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"),
+                         30, check=False)
+    tap.expect(3 < result.seconds < 20, f"{result.seconds} s: {result.out}")
+    lost = peer.count("lost")
+    tap.expect(lost, "nothing was lost")
+    peer.tell("stubborn 0")
+    peer.vm.wait_for(f"grep -qx 'late {lost}' {DEBUG}")
+    usbtest.run(peer.vm, busid, 2)
+    peer.unplug(SINK)
+    return f"{lost} lost, {result.seconds:.1f} s"
+
+
+def silence(peer: Peer) -> None:
+    """A backend that is away for two seconds is waited for."""
+    node = peer.node()
+    peer.tell("deaf 1")
+    job = peer.vm.spawn(f"dd if={node} of=/dev/null bs=64k count=4 "
+                        "iflag=direct")
+    peer.vm.run("sleep 2")
+    tap.expect_equal(job.rc, None)
+    peer.tell("deaf 0")
+    job.wait(10, check=True)
+    tap.expect(peer.count("rerings") > 50, "the bell was not rung again")
+
+
+def lies(peer: Peer) -> None:
+    """Each violation ends the session, once; the next one is as good as new."""
+    for number, what in LIES.items():
+        before = peer.count("broken")
+        said = peer.complaints()
+        peer.tell(f"lie {number}")
+        peer.vm.spawn("dd if=$(ls /dev/sd?) of=/dev/null bs=4k count=1 "
+                      "iflag=direct")
+        peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
+        tap.expect_equal(peer.count("broken"), before + 1, what)
+        tap.expect_equal(peer.complaints(), said + 1, f"lines about {what}")
+        peer.tell("restart")
+        peer.vm.wait_for("ls /dev/sd?", 20)
+    peer.compare(peer.node())
+
+
+def forgives(peer: Peer) -> None:
+    """A backend that has lied once is tried again after a while."""
+    peer.tell("lie 2")
+    peer.vm.spawn("dd if=$(ls /dev/sd?) of=/dev/null bs=4k count=1 "
+                  "iflag=direct")
+    peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
+    peer.vm.wait_for("ls /dev/sd?", 40)
+    peer.compare(peer.node())
+
+
+def comes_and_goes(peer: Peer) -> None:
+    """A backend that stops takes its devices along and brings them back."""
+    node = peer.node()
+    job = peer.vm.spawn(f"while dd if={node} of=/dev/null bs=64k "
+                        "iflag=direct; do :; done 2>&1")
+    peer.vm.run("sleep 0.3")
+    peer.tell("stop")
+    job.wait(5)
+    peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
+    peer.tell("restart")
+    peer.compare(peer.node())
+    peer.tell("restart")
+    peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
+    peer.compare(peer.node())
+
+
+def rmmod_under_load(peer: Peer) -> str:
+    """The module goes at once, with a backend that answers."""
+    node = peer.node()
+    busid = peer.sink()
+    jobs = [peer.vm.spawn(f"dd if={node} of=/dev/null bs=64k iflag=direct"),
+            peer.vm.spawn(usbtest.command(busid, 27, 10000))]
+    peer.vm.run("sleep 1")
+    seconds = peer.vm.run("rmmod usbfront", 10).seconds
+    for job in jobs:
+        job.wait(5)
+    peer.job.kill(9)
+    peer.job.wait(5)
+    peer.load()
+    peer.start()
+    peer.compare(peer.disk())
+    return f"{seconds:.1f} s"
+
+
+def killed(peer: Peer) -> str:
+    """A backend that dies without a word holds nobody."""
+    node = peer.node()
+    job = peer.vm.spawn(f"dd if={node} of=/dev/null bs=64k iflag=direct")
+    peer.vm.run("sleep 0.3")
+    peer.job.kill(9)
+    peer.job.wait(5)
+    seconds = peer.vm.run("rmmod usbfront", 15).seconds
+    job.wait(5)
+    tap.expect(seconds < 8, f"rmmod took {seconds} s")
+    return f"{seconds:.1f} s"
+
+
+CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
+         pulled_out, replugged_at_once, failing, late_answers, silence, lies,
+         forgives, comes_and_goes, rmmod_under_load, killed]
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in kernels.SUITES:
+            if not any(t.wanted(f"{series} {case.__name__}")
+                       for case in CASES):
+                continue
+            vm = t.vm(VM(f"peer-{series}", kernel=series, smp=2))
+            peer = Peer(vm)
+            for case in CASES:
+                t.case(f"{series} {case.__name__}", case, peer)
+            vm.close()
+
+
+if __name__ == "__main__":
+    main()
