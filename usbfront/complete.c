@@ -98,8 +98,6 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 	if (req->state == USBFRONT_REQ_LOST) {
 		uf->nr_lost--;
 		uf->stats.late++;
-	} else if (uep) {
-		uep->nr_live--;
 	}
 	if (uep && (rsp->flags & USBIF_RSP_HELD) &&
 	    req->epoch == req->port->epoch)
@@ -109,6 +107,7 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 		return;
 	}
 	if (is_to_repeat(req, rsp)) {
+		uep->nr_live--;
 		usbfront_req_again(uf, req);
 		return;
 	}
@@ -121,6 +120,7 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 		uf->nr_filling--;
 		uf->stats.copies_in++;
 	}
+	uep->nr_live--;
 	piece_done(uf, req, rsp);
 }
 

@@ -488,13 +488,16 @@ static void note_use(struct usbfront_port *port, const struct urb *urb)
 		port->is_clean = false;
 }
 
-static bool feed_local(struct usbfront *uf, struct usbfront_ep *uep,
-		       struct usbfront_xfer *xfer)
+/*
+ * The backend does not order operations with the transfers around them, whose endpoint is
+ * another; and what is answered here would overtake. So these have the endpoint to
+ * themselves. Their turn comes when what is live has completed.
+ */
+static bool must_be_alone(const struct usbfront_ep *uep,
+			  const struct usbfront_xfer *xfer)
 {
-	if (uep->nr_live)	/* its turn comes with their completion */
-		return false;
-	usbfront_xfer_finish(uf, xfer);
-	return true;
+	return uep->nr_live &&
+	       (xfer->op != USBIF_OP_TRANSFER || uep->is_op_live);
 }
 
 /* Submits the next request of the endpoint. False if it can't go on now. */
@@ -513,8 +516,12 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		xfer = usbfront_xfer_get(uf, uep, urb);
 	if (!xfer)
 		goto wait;
-	if (usbfront_xfer_is_local(xfer))
-		return feed_local(uf, uep, xfer);
+	if (must_be_alone(uep, xfer))
+		return false;
+	if (usbfront_xfer_is_local(xfer)) {
+		usbfront_xfer_finish(uf, xfer);
+		return true;
+	}
 	/* Input goes on only after a full piece: a short one ends the transfer. */
 	if (usb_urb_dir_in(urb) && !list_empty(&xfer->reqs))
 		return false;
@@ -532,6 +539,7 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		return uf->is_running;
 
 	xfer->queued += req->length;
+	uep->is_op_live = xfer->op != USBIF_OP_TRANSFER;
 	note_use(uep->port, urb);
 	if (xfer->op != USBIF_OP_TRANSFER ||
 	    xfer->queued == urb->transfer_buffer_length)

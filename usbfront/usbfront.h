@@ -54,7 +54,8 @@ struct usbfront_port;
  * @is_restart_due: on uf->restarts: the backend holds the endpoint, and runs on
  *	when told so after the handlers of what it ended have returned
  * @is_held: held with nothing live: told so before the next request
- * @nr_live: requests in the ring
+ * @is_op_live: if something is live, it is an operation
+ * @nr_live: requests in the ring, or being taken out of it
  * @next: first URB not wholly submitted, or NULL. All later ones on the list of
  *	its usb_host_endpoint are untouched (their hcpriv is NULL)
  * @xfers: URBs that have begun, in order
@@ -68,6 +69,7 @@ struct usbfront_ep {
 	bool is_waiting;
 	bool is_restart_due;
 	bool is_held;
+	bool is_op_live;
 	u32 nr_live;
 	struct urb *next;
 	struct list_head xfers;
