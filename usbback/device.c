@@ -34,6 +34,7 @@ static struct usbback_dev *usbback_dev_alloc(struct usb_device *udev)
 	if (!bdev)
 		return NULL;
 	kref_init(&bdev->ref);
+	mutex_init(&bdev->mutex);
 	bdev->udev = usb_get_dev(udev);
 	strscpy(bdev->busid, dev_name(&udev->dev), sizeof(bdev->busid));
 	return bdev;

@@ -17,9 +17,9 @@
  * @busid: its name
  * @gone: disconnect() has begun: nobody may wait for the device lock any more
  * @resetting: for vports
- * @used: somebody had it since the last reset; under attach_mutex once it is in
- *	a rule
- * @ub: the backend that has it, written under attach_mutex and rules_lock
+ * @mutex: held over each change of where it is plugged in
+ * @used: somebody had it since the last reset; under mutex once a rule has it
+ * @ub: the backend that has it, written under mutex and rules_lock
  * @vusb: virtual controller there
  * @port: port there
  */
@@ -29,6 +29,7 @@ struct usbback_dev {
 	char busid[USBBACK_BUSID_MAX + 1];
 	bool gone;
 	bool resetting;
+	struct mutex mutex;
 	bool used;
 	struct usbback *ub;
 	u8 vusb;

@@ -12,13 +12,15 @@
  * pointer to it beyond a hold of rules_lock.
  *
  * Locks: see usbback.h. rules_lock protects the list of the rules and their
- * members; attach_mutex is held over each change of usbback_dev.ub. To write the
- * list of backends or usbback_dev.ub takes both, to read them takes one.
+ * members, and the list of backends; the mutex of a device is held over each change
+ * of where it is plugged in, bdev->ub, which is written under rules_lock, too. So
+ * one that is slow to let go of its port is in nobody else's way.
  */
 #define pr_fmt(fmt) "usbback: " fmt
 
 #include <linux/delay.h>
 #include <linux/slab.h>
+#include <linux/wait.h>
 #include "device.h"
 #include "inuse.h"
 #include "rules.h"
@@ -27,16 +29,22 @@
  * struct backend_entry - a backend that has a name
  * @node: in backends
  * @ub: the backend
+ * @users: those who may plug a device in
+ * @going: no more of them
+ *
+ * All under rules_lock.
  */
 struct backend_entry {
 	struct list_head node;
 	struct usbback *ub;
+	unsigned int users;
+	bool going;
 };
 
-DEFINE_MUTEX(usbback_attach_mutex);	/* which device is on which port */
 DEFINE_MUTEX(usbback_rules_lock);	/* the list of rules and what is in them */
 static LIST_HEAD(rules);
 static LIST_HEAD(backends);
+static DECLARE_WAIT_QUEUE_HEAD(backend_unused);
 static struct workqueue_struct *rules_wq;
 static bool closing;
 
@@ -103,31 +111,62 @@ static void queue_vport(const struct usbback_spec *spec)
 /* ---- devices and backends ---- */
 
 /**
- * usbback_rules_backend - find the backend of a guest
+ * usbback_rules_get_backend - find the backend of a guest
  * @vm: its name
  *
- * Context: under attach_mutex
+ * Return: the backend, which stays until usbback_rules_put_backend(), or NULL
  */
-struct usbback *usbback_rules_backend(const char *vm)
+struct usbback *usbback_rules_get_backend(const char *vm)
+{
+	struct backend_entry *entry;
+	struct usbback *ub = NULL;
+
+	mutex_lock(&usbback_rules_lock);
+	list_for_each_entry(entry, &backends, node) {
+		if (entry->going || strcmp(usbback_name(entry->ub), vm))
+			continue;
+		entry->users++;
+		ub = entry->ub;
+		break;
+	}
+	mutex_unlock(&usbback_rules_lock);
+	return ub;
+}
+
+static struct backend_entry *backend_find(const struct usbback *ub)
 {
 	struct backend_entry *entry;
 
-	lockdep_assert_held(&usbback_attach_mutex);
+	lockdep_assert_held(&usbback_rules_lock);
 	list_for_each_entry(entry, &backends, node)
-		if (!strcmp(usbback_name(entry->ub), vm))
-			return entry->ub;
+		if (entry->ub == ub)
+			return entry;
 	return NULL;
 }
 
 /**
- * usbback_rules_unplug - take a device off its port
- * @bdev: device, on a port
+ * usbback_rules_put_backend - the backend is no longer used
+ * @ub: what usbback_rules_get_backend() returned
+ */
+void usbback_rules_put_backend(struct usbback *ub)
+{
+	if (!ub)
+		return;
+	mutex_lock(&usbback_rules_lock);
+	backend_find(ub)->users--;
+	mutex_unlock(&usbback_rules_lock);
+	wake_up_all(&backend_unused);
+}
+
+/**
+ * usbback_rules_unplug - take a device off its port, if it is on one
+ * @bdev: device
  * @reason: for the guest
  *
  * Wakes the rule of the other half of the socket, too, which may wait for the
  * port.
  *
- * Context: under attach_mutex
+ * Context: with the mutex of the device held
  */
 void usbback_rules_unplug(struct usbback_dev *bdev,
 			  enum usbif_port_reason reason)
@@ -135,9 +174,12 @@ void usbback_rules_unplug(struct usbback_dev *bdev,
 	struct usbback_spec spec = { .vusb = bdev->vusb, .port = bdev->port };
 	struct usbback *ub = bdev->ub;
 
-	lockdep_assert_held(&usbback_attach_mutex);
-	usbback_port_detach(ub, bdev, reason);
+	lockdep_assert_held(&bdev->mutex);
+	if (!ub)
+		return;
+	/* Until bdev->ub is cleared, the backend waits for us. */
 	strscpy(spec.vm, usbback_name(ub), sizeof(spec.vm));
+	usbback_port_detach(ub, bdev, reason);
 	mutex_lock(&usbback_rules_lock);
 	bdev->ub = NULL;
 	queue_vport(&spec);
@@ -213,10 +255,9 @@ void usbback_rules_detach_dev(struct usbback_dev *bdev)
 
 	if (bdev->udev->state == USB_STATE_NOTATTACHED)
 		reason = USBIF_REASON_UNPLUGGED;
-	mutex_lock(&usbback_attach_mutex);
-	if (bdev->ub)
-		usbback_rules_unplug(bdev, reason);
-	mutex_unlock(&usbback_attach_mutex);
+	mutex_lock(&bdev->mutex);
+	usbback_rules_unplug(bdev, reason);
+	mutex_unlock(&bdev->mutex);
 }
 
 /**
@@ -303,14 +344,12 @@ void usbback_rules_backend_added(struct usbback *ub)
 	struct usbback_rule *rule;
 
 	entry->ub = ub;
-	mutex_lock(&usbback_attach_mutex);
 	mutex_lock(&usbback_rules_lock);
 	list_add_tail(&entry->node, &backends);
 	list_for_each_entry(rule, &rules, node)
 		if (rule->wanted && !strcmp(rule->spec.vm, usbback_name(ub)))
 			rule_queue(rule);
 	mutex_unlock(&usbback_rules_lock);
-	mutex_unlock(&usbback_attach_mutex);
 	usbback_rules_changed();
 }
 
@@ -332,6 +371,16 @@ static struct usbback_dev *backend_dev(const struct usbback *ub)
 	return bdev;
 }
 
+static bool backend_is_unused(const struct backend_entry *entry)
+{
+	bool unused;
+
+	mutex_lock(&usbback_rules_lock);
+	unused = !entry->users;
+	mutex_unlock(&usbback_rules_lock);
+	return unused;
+}
+
 /**
  * usbback_rules_backend_removed - a backend is going away
  * @ub: backend; has no device and gets none when this returns
@@ -340,23 +389,29 @@ static struct usbback_dev *backend_dev(const struct usbback *ub)
  */
 void usbback_rules_backend_removed(struct usbback *ub)
 {
-	struct backend_entry *entry, *next;
+	struct backend_entry *entry;
 	struct usbback_dev *bdev;
 
-	mutex_lock(&usbback_attach_mutex);
 	mutex_lock(&usbback_rules_lock);
-	list_for_each_entry_safe(entry, next, &backends, node) {
-		if (entry->ub != ub)
-			continue;
-		list_del(&entry->node);
-		kfree(entry);
-	}
+	entry = backend_find(ub);
+	if (entry)
+		entry->going = true;
 	mutex_unlock(&usbback_rules_lock);
+	if (!entry)
+		return;
+	wait_event(backend_unused, backend_is_unused(entry));
+
 	while ((bdev = backend_dev(ub))) {
-		usbback_rules_unplug(bdev, USBIF_REASON_BACKEND);
+		mutex_lock(&bdev->mutex);
+		if (bdev->ub == ub)
+			usbback_rules_unplug(bdev, USBIF_REASON_BACKEND);
+		mutex_unlock(&bdev->mutex);
 		usbback_dev_put(bdev);
 	}
-	mutex_unlock(&usbback_attach_mutex);
+	mutex_lock(&usbback_rules_lock);
+	list_del(&entry->node);
+	mutex_unlock(&usbback_rules_lock);
+	kfree(entry);
 	usbback_rules_changed();
 }
 

@@ -46,7 +46,6 @@ struct usbback_rule {
 	struct usbback_dev *bdev;
 };
 
-extern struct mutex usbback_attach_mutex;
 extern struct mutex usbback_rules_lock;
 
 /* settle.c */
@@ -60,7 +59,8 @@ void usbback_rule_hurry(const char *busid);
 
 /* rules.c, for settle.c */
 struct usbback_rule *usbback_rules_find(const char *busid);
-struct usbback *usbback_rules_backend(const char *vm);
+struct usbback *usbback_rules_get_backend(const char *vm);
+void usbback_rules_put_backend(struct usbback *ub);
 void usbback_rules_unplug(struct usbback_dev *bdev,
 			  enum usbif_port_reason reason);
 enum usbif_port_reason usbback_rules_detach_reason(void);

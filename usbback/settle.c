@@ -185,7 +185,7 @@ static int dev_plug(struct usbback_dev *bdev, struct usbback *ub,
 {
 	int err;
 
-	lockdep_assert_held(&usbback_attach_mutex);
+	lockdep_assert_held(&bdev->mutex);
 	err = usbback_port_attach(ub, spec->vusb, spec->port, bdev);
 	if (err)
 		return err;
@@ -208,13 +208,13 @@ static bool dev_is_on(const struct usbback_dev *bdev, const struct usbback *ub,
 }
 
 /* Plugs the device in where it belongs now. -EAGAIN: only after a reset. */
-static int dev_place(struct usbback_dev *bdev, const struct usbback_spec *spec)
+static int dev_place(struct usbback_dev *bdev, struct usbback *ub,
+		     const struct usbback_spec *spec)
 {
-	struct usbback *ub = usbback_rules_backend(spec->vm);
-
+	lockdep_assert_held(&bdev->mutex);
 	if (READ_ONCE(bdev->gone))
 		return 0;
-	if (bdev->ub && !dev_is_on(bdev, ub, spec))
+	if (!dev_is_on(bdev, ub, spec))
 		usbback_rules_unplug(bdev, USBIF_REASON_DETACHED);
 	if (bdev->ub)
 		return 0;
@@ -223,21 +223,34 @@ static int dev_place(struct usbback_dev *bdev, const struct usbback_spec *spec)
 	return ub ? dev_plug(bdev, ub, spec) : 0;
 }
 
-static int rule_place(struct usbback_rule *rule, struct usbback_dev **bdev)
+static struct usbback_dev *rule_get_dev(struct usbback_rule *rule)
+{
+	struct usbback_dev *bdev;
+
+	mutex_lock(&usbback_rules_lock);
+	bdev = rule->bdev ? usbback_dev_get(rule->bdev) : NULL;
+	mutex_unlock(&usbback_rules_lock);
+	return bdev;
+}
+
+static int rule_place(struct usbback_rule *rule, struct usbback_dev *bdev)
 {
 	struct usbback_spec spec;
+	struct usbback *ub;
 	bool wanted;
 	int err = 0;
 
-	mutex_lock(&usbback_attach_mutex);
+	mutex_lock(&bdev->mutex);
 	mutex_lock(&usbback_rules_lock);
 	spec = rule->spec;
 	wanted = rule->wanted;
-	*bdev = rule->bdev ? usbback_dev_get(rule->bdev) : NULL;
 	mutex_unlock(&usbback_rules_lock);
-	if (wanted && *bdev)
-		err = dev_place(*bdev, &spec);
-	mutex_unlock(&usbback_attach_mutex);
+	if (wanted) {
+		ub = usbback_rules_get_backend(spec.vm);
+		err = dev_place(bdev, ub, &spec);
+		usbback_rules_put_backend(ub);
+	}
+	mutex_unlock(&bdev->mutex);
 	return err;
 }
 
@@ -247,9 +260,9 @@ static int dev_renew(struct usbback_dev *bdev)
 
 	if (err)
 		return err;
-	mutex_lock(&usbback_attach_mutex);
+	mutex_lock(&bdev->mutex);
 	bdev->used = false;
-	mutex_unlock(&usbback_attach_mutex);
+	mutex_unlock(&bdev->mutex);
 	return 0;
 }
 
@@ -269,16 +282,17 @@ static const char *place_error(int err)
 
 static void rule_attach(struct usbback_rule *rule)
 {
-	struct usbback_dev *bdev;
+	struct usbback_dev *bdev = rule_get_dev(rule);
 	int err, reset = 0;
 
+	if (!bdev)
+		return;
 	do {
-		err = rule_place(rule, &bdev);
+		err = rule_place(rule, bdev);
 		if (err == -EAGAIN)
 			reset = dev_renew(bdev);
-		if (bdev)
-			usbback_dev_put(bdev);
 	} while (err == -EAGAIN && !reset);
+	usbback_dev_put(bdev);
 
 	/* -ENODEV: the device is going, which shows soon. */
 	if (reset && reset != -ENODEV)
@@ -366,19 +380,15 @@ static void give_back(struct usb_device *udev)
 /* Takes the device from the guest, so that the host gets it as new. */
 static void rule_detach(struct usbback_rule *rule)
 {
-	struct usbback_dev *bdev;
+	struct usbback_dev *bdev = rule_get_dev(rule);
 	bool used;
 
-	mutex_lock(&usbback_attach_mutex);
-	mutex_lock(&usbback_rules_lock);
-	bdev = rule->bdev ? usbback_dev_get(rule->bdev) : NULL;
-	mutex_unlock(&usbback_rules_lock);
-	if (bdev && bdev->ub)
-		usbback_rules_unplug(bdev, usbback_rules_detach_reason());
-	used = bdev && bdev->used;
-	mutex_unlock(&usbback_attach_mutex);
 	if (!bdev)
 		return;
+	mutex_lock(&bdev->mutex);
+	usbback_rules_unplug(bdev, usbback_rules_detach_reason());
+	used = bdev->used;
+	mutex_unlock(&bdev->mutex);
 	/* If it fails, the host has to live with it. */
 	if (used)
 		dev_renew(bdev);

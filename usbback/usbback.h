@@ -9,10 +9,11 @@
  *	may be held by whoever wants one
  *   publish_mutex (backend.c): what rules know of a channel; the lock of the list of
  *	channels (backend.c) is taken under it or alone, and nothing under that
- *   attach_mutex (rules.c): which device is on a port of which backend, list of
- *	backends. Held over usbback_port_attach() and usbback_port_detach()
- *   rules_lock (rules.c, a mutex): text and state of the rules; nothing is called
- *	under it but usbback_is_running() and usbback_name(), which take no lock
+ *   bdev->mutex (device.h): which port of which backend the device is on. Held over
+ *	usbback_port_attach() and usbback_port_detach()
+ *   rules_lock (rules.c, a mutex): text and state of the rules, list of backends;
+ *	nothing is called under it but usbback_is_running() and usbback_name(),
+ *	which take no lock
  *   ub->lock (spinlock, irqsave): rings, request table, port table, endpoints
  *
  * A worker of a backend that needs the device lock (set configuration, reset...)
@@ -48,7 +49,8 @@ const char *usbback_name(const struct usbback *ub);
 void usbback_peer_gone(struct usbback *ub);
 
 /*
- * Puts @bdev on a port and publishes it when there is a session. The backend takes a
+ * Puts @bdev, which is unconfigured and was reset or enumerated since it had another
+ * owner, on a port and publishes it when there is a session. The backend takes a
  * reference on bdev. 0, -EBUSY (port taken), -EINVAL. Process context, may sleep.
  */
 int usbback_port_attach(struct usbback *ub, u8 vusb, u8 port,
