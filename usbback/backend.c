@@ -453,6 +453,36 @@ static const char *channel_address(const struct usbback *ub)
 	return ub->is_pci ? dev_name(ub->chan->dev) : "-";
 }
 
+static void add_port(struct usbback_port_stats *sum,
+		     const struct usbback_port_stats *stats)
+{
+	sum->submitted += stats->submitted;
+	sum->completed += stats->completed;
+	sum->errors += stats->errors;
+	sum->cancelled += stats->cancelled;
+	sum->bytes_in += stats->bytes_in;
+	sum->bytes_out += stats->bytes_out;
+}
+
+static void print_counters(struct usbback_text *text, struct usbback *ub)
+{
+	struct usbback_port_stats sum = { };
+	unsigned int vusb, nr;
+
+	spin_lock_irq(&ub->lock);
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++)
+			if (ub->ports[vusb][nr])
+				add_port(&sum, &ub->ports[vusb][nr]->stats);
+	spin_unlock_irq(&ub->lock);
+	usbback_text_printf(text,
+			    " requests=%llu completions=%llu errors=%llu cancels=%llu in=%llu out=%llu kicks=%lu events=%lu",
+			    sum.submitted, sum.completed, sum.errors,
+			    sum.cancelled, sum.bytes_in, sum.bytes_out,
+			    atomic_long_read(&ub->chan->kicks),
+			    atomic_long_read(&ub->chan->events));
+}
+
 /**
  * usbback_channels_print - one line for each channel
  * @text: to print to
@@ -462,12 +492,15 @@ void usbback_channels_print(struct usbback_text *text)
 	struct usbback *ub;
 
 	mutex_lock(&list_mutex);
-	list_for_each_entry(ub, &backends, node)
-		usbback_text_printf(text, "%s %s %s %s %u %u\n",
+	list_for_each_entry(ub, &backends, node) {
+		usbback_text_printf(text, "%s %s %s %s %u %u",
 				    ub->name[0] ? ub->name : "-",
 				    ub->chan->ops->kind, channel_address(ub),
 				    usbback_state_name(READ_ONCE(ub->state)),
 				    READ_ONCE(ub->session), ub->pid);
+		print_counters(text, ub);
+		usbback_text_printf(text, "\n");
+	}
 	mutex_unlock(&list_mutex);
 }
 
