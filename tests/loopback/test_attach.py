@@ -1,0 +1,193 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Rules with guests at the other end: who has a device when.
+
+Two channels of the loopback stand for two guests.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import tap  # noqa: E402
+from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
+                    find_device, load_drivers)
+from usbif import SYSFS, Loop  # noqa: E402
+from vm import VM  # noqa: E402
+
+# Tries what a program of the host could do to a device behind our back.
+INTRUDER = """
+import errno, fcntl, os, struct, sys
+CLAIM, SETCONFIG = 0x8004550f, 0x80045505
+f = os.open(sys.argv[1], os.O_RDWR)
+for request, value in ((CLAIM, 0), (SETCONFIG, 1)):
+    try:
+        fcntl.ioctl(f, request, struct.pack("I", value))
+    except OSError as e:
+        print(errno.errorcode[e.errno])
+    else:
+        print("done")
+"""
+
+
+class Cases:
+    """The cases, with what they need."""
+
+    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
+        self.vm = vm
+        self.loop = loop
+        self.dummies = dummies
+
+    def clear(self) -> None:
+        """No rules, no devices: what every case begins with."""
+        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
+                    f"echo $busid > {SYSFS}/remove_vport; done")
+        self.vm.wait_for(f"test -z \"$(cat {SYSFS}/grabbed_devices)\"", 20)
+        self.dummies.clear()
+
+    def disk(self, name: str = "disk") -> Gadget:
+        """A disk with random content in /tmp/image."""
+        self.vm.run("head -c 8M /dev/urandom > /tmp/image")
+        return self.dummies.mass_storage(name, "/tmp/image")
+
+    def driver(self, busid: str) -> str:
+        """Driver of a device or interface."""
+        out = self.vm.run(f"readlink /sys/bus/usb/devices/{busid}/driver",
+                          check=False).out
+        return out.strip().rsplit("/", 1)[-1]
+
+    def where(self, gadget: Gadget) -> str:
+        """Controller and root port of the virtual side."""
+        busid = self.loop.virtual(gadget)
+        return self.vm.run(f"readlink -f /sys/bus/usb/devices/{busid}").out
+
+    def own_bus(self) -> None:
+        """A device on a virtual controller is refused, and so is its port."""
+        zero = self.dummies.source_sink("zero")
+        busid = self.loop.attach(zero, 1)
+        bus = busid.split("-")[0]
+        for rule in (f"{busid}:loop:0:2", f"{bus}-7:loop:0:7"):
+            self.loop.rule(rule)
+            self.loop.wait(rule.split(":")[0],
+                           "refused is on a virtual controller of usbfront")
+        tap.expect_equal(self.driver(busid), "usb", "driver")
+        self.loop.wait(self.loop.source(zero), "attached")
+
+    def moved(self) -> None:
+        """A move takes the device from one guest to the other, and back."""
+        disk = self.disk()
+        source = self.loop.source(disk)
+        self.loop.attach(disk, 3)
+        first = self.where(disk)
+        mark = self.vm.mark()
+        for name, vport in (("other", "other:0:5"), ("loop", "loop:0:3")):
+            self.loop.write("move_vport", f"{source}:{vport}")
+            self.vm.wait_log(f"{source}: on port {vport}", since=mark)
+            self.loop.wait(source, "attached")
+            self.vm.wait_for(f"test -e /sys/block/sd?")
+            node = child_node(self.vm, self.loop.virtual(disk), "block/sd?")
+            self.vm.run(f"cmp /dev/{node} /tmp/image")
+            path = self.where(disk)
+            tap.expect((path == first) == (name == "loop"),
+                       f"it is at {path} after the move to {name}")
+        tap.expect(f"usb-storage {source}:" not in self.vm.klog(mark),
+                   "the host had it in between")
+
+    def intruder(self) -> None:
+        """Programs of the host keep out of a device that a guest uses."""
+        disk = self.disk()
+        busid = self.loop.attach(disk, 2)
+        child_node(self.vm, busid, "block/sd?")
+        self.vm.put("/tmp/intruder.py", INTRUDER.encode())
+        node = device_node(self.vm, self.loop.source(disk))
+        out = self.vm.run(f"/usr/bin/python3 /tmp/intruder.py {node}").out
+        tap.expect_equal(out.split(), ["EBUSY", "EBUSY"], "answers")
+
+    def back(self) -> None:
+        """The host gets the device as new, also in the middle of a transfer."""
+        disk = self.disk()
+        source = self.loop.source(disk)
+        busid = self.loop.attach(disk, 4)
+        node = child_node(self.vm, busid, "block/sd?")
+        reader = self.vm.spawn(f"while cat /dev/{node} > /dev/null; do :; done; "
+                               "exit 3")
+        self.vm.run("sleep 0.3")
+        self.loop.detach(disk)
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        tap.expect_equal(reader.wait(10), 3, "the reader's end")
+        node = child_node(self.vm, source, "block/sd?")
+        self.vm.run(f"cmp /dev/{node} /tmp/image")
+
+    def reloaded(self) -> None:
+        """The rule waits while the guest has no driver."""
+        disk = self.disk()
+        source = self.loop.source(disk)
+        self.loop.attach(disk, 4)
+        self.vm.run("rmmod usbfront")
+        self.loop.wait(source, "waiting-guest")
+        tap.expect_equal(self.driver(source), "usbback", "driver")
+        disk.unplug()
+        self.loop.wait(source, "waiting-device")
+        disk.plug()
+        self.loop.wait(source, "waiting-guest")
+        self.vm.run(f"insmod {self.loop.modules}/usbfront.ko && "
+                    "usbctl drop loop && usbctl drop other && "
+                    "usbctl loop loop && usbctl loop other", timeout=30)
+        self.loop.wait(source, "attached")
+        child_node(self.vm, self.loop.virtual(disk), "block/sd?")
+
+    def cycles(self) -> str:
+        """Rule and no rule, many times."""
+        count = tap.scaled(10, 200)
+        disk = self.disk()
+        for number in range(count):
+            busid = self.loop.attach(disk, number % 15 + 1)
+            self.loop.detach(disk)
+            self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        child_node(self.vm, find_device(self.vm, "disk"), "block/sd?")
+        return f"{count} cycles"
+
+    def unloaded(self) -> None:
+        """Removing usbback hands the device back, and both come again."""
+        disk = self.disk()
+        source = self.loop.source(disk)
+        busid = self.loop.attach(disk, 4)
+        node = child_node(self.vm, busid, "block/sd?")
+        reader = self.vm.spawn(f"while cat /dev/{node} > /dev/null; do :; done; "
+                               "exit 3")
+        self.vm.run("sleep 0.3")
+        self.loop.unload()
+        tap.expect_equal(reader.wait(10), 3, "the reader's end")
+        node = child_node(self.vm, source, "block/sd?")
+        self.vm.run(f"cmp /dev/{node} /tmp/image")
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in ("6.1", "6.12"):
+            vm = t.vm(VM("attach", kernel=series, memory=512))
+            load_drivers(vm)
+            dummies = Dummies(vm, 2)
+            loop = Loop(vm)
+            loop.load()
+            vm.run("usbctl loop other", timeout=20)
+            cases = Cases(vm, loop, dummies)
+
+            def fresh(case: str) -> object:
+                cases.clear()
+                return getattr(cases, case)()
+
+            for name, case in (
+                    ("virtual controllers are refused", "own_bus"),
+                    ("moved between guests", "moved"),
+                    ("host programs keep out", "intruder"),
+                    ("back to the host", "back"),
+                    ("guest driver reloaded", "reloaded"),
+                    ("cycles", "cycles"),
+                    ("usbback removed in use", "unloaded")):
+                t.case(f"{name} ({series})", fresh, case)
+            vm.close()
+
+
+if __name__ == "__main__":
+    main()
