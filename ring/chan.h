@@ -19,6 +19,7 @@ struct usbif_ioc_adopt;
 
 /**
  * struct usbif_chan_ops - what a kind of channel provides
+ * @kind: its name
  * @kick: ring the other side. Any context but NMI, interrupts on or off
  * @start: begin to deliver @event; process context. An event that came before
  *	is delivered now

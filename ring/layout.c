@@ -324,7 +324,7 @@ void usbif_layout_encode(struct usbif_back_page __usbif *wire,
 	size_t skip = offsetof(struct usbif_back_page, version);
 
 	usbif_word_write(&wire->magic, 0);
-	/* Nobody who sees a new field finds the old magic: layout_decode(). */
+	/* Whoever sees a new field misses the magic; pairs with static_part_copy(). */
 	virt_wmb();
 	memcpy((void __force *)wire + skip, (u8 *)&page + skip,
 	       STATIC_SIZE - skip);
@@ -347,7 +347,7 @@ static bool static_part_copy(struct usbif_back_page *page,
 		return false;
 	nonce = usbif_word_read_acquire(&wire->nonce);
 	memcpy(page, (const void __force *)wire, STATIC_SIZE);
-	/* The copy before the second look; pairs with layout_encode(). */
+	/* The copy before the second look; pairs with usbif_layout_encode(). */
 	virt_rmb();
 	return usbif_word_read_acquire(&wire->magic) == *magic &&
 	       usbif_word_read(&wire->nonce) == nonce;

@@ -14,6 +14,19 @@
 
 /**
  * struct usbif_layout - where things are in a region (private copy)
+ * @region_size: octets
+ * @sq_offset: of the submission ring
+ * @cq_offset: of the completion ring
+ * @pool_offset: of the pool
+ * @pool_size: octets
+ * @features: offered, or accepted
+ * @nr_requests: N of usbif.h, section 4
+ * @ring_entries: 2 * N, of both rings
+ * @pool_blocks: of USBIF_BLOCK_SIZE octets
+ * @max_transfer: octets of one request
+ * @max_iso_packets: of one request
+ * @nr_vusb: virtual controllers
+ * @nr_ports: ports of each
  */
 struct usbif_layout {
 	u64 region_size;
@@ -22,8 +35,8 @@ struct usbif_layout {
 	u64 pool_offset;
 	u64 pool_size;
 	u64 features;
-	u32 nr_requests;	/* N */
-	u32 ring_entries;	/* 2 * N, of both rings */
+	u32 nr_requests;
+	u32 ring_entries;
 	u32 pool_blocks;
 	u32 max_transfer;
 	u32 max_iso_packets;
@@ -44,7 +57,7 @@ struct usbif_layout {
 			 (sizeof(struct usbif_iso_packet) + \
 			  sizeof(struct usbif_iso_result)))
 
-/**
+/*
  * enum usbif_why - which check refused something; for counters, traces, tests
  *
  * One value per rejection branch, USBIF_WHY_OK = 0. usbif_why_name() gives text.
@@ -98,19 +111,19 @@ enum usbif_why {
 
 const char *usbif_why_name(enum usbif_why why);
 
-/** struct usbif_range - private form of struct usbif_extent */
+/* struct usbif_range - private form of struct usbif_extent */
 struct usbif_range {
 	u32 block;
 	u32 length;
 };
 
-/** struct usbif_packet - private form of struct usbif_iso_packet */
+/* struct usbif_packet - private form of struct usbif_iso_packet */
 struct usbif_packet {
 	u32 offset;
 	u32 length;
 };
 
-/**
+/*
  * struct usbif_request - private form of struct usbif_req
  *
  * @ranges is valid for nr_extents <= USBIF_INLINE_EXTENTS; more come from the
@@ -140,7 +153,7 @@ struct usbif_request {
 	struct usbif_range ranges[USBIF_INLINE_EXTENTS];
 };
 
-/** struct usbif_response - private form of struct usbif_rsp */
+/* struct usbif_response - private form of struct usbif_rsp */
 struct usbif_response {
 	u32 id;
 	u32 session;
@@ -152,7 +165,7 @@ struct usbif_response {
 	u32 error_count;
 };
 
-/** struct usbif_port_state - private form of struct usbif_port */
+/* struct usbif_port_state - private form of struct usbif_port */
 struct usbif_port_state {
 	u8 status;
 	u8 speed;

@@ -28,14 +28,13 @@ u32 usbif_word_read(const __le32 __usbif *word)
  * usbif_word_read_acquire - read a word of the other side before all that follows
  * @word: in shared memory
  *
- * Pairs with usbif_word_write_release().
- *
  * Return: its value.
  */
 u32 usbif_word_read_acquire(const __le32 __usbif *word)
 {
 	const u32 *raw = (const u32 __force *)word;
 
+	/* Pairs with usbif_word_write_release(). */
 	return le32_to_cpu((__le32 __force)virt_load_acquire(raw));
 }
 
@@ -55,13 +54,12 @@ void usbif_word_write(__le32 __usbif *word, u32 value)
  * usbif_word_write_release - write a word of ours after all that came before
  * @word: in shared memory
  * @value: to store
- *
- * Pairs with usbif_word_read_acquire().
  */
 void usbif_word_write_release(__le32 __usbif *word, u32 value)
 {
 	u32 *raw = (u32 __force *)word;
 
+	/* Pairs with usbif_word_read_acquire(). */
 	virt_store_release(raw, (u32 __force)cpu_to_le32(value));
 }
 
@@ -170,8 +168,6 @@ void usbif_prod_publish(struct usbif_prod *p)
  * usbif_prod_need_kick - see whether the consumer wants to be rung
  * @p: producer's end
  *
- * The full barrier pairs with the one in usbif_cons_arm().
- *
  * Return: true if it asked for something that was published since the last call.
  */
 bool usbif_prod_need_kick(struct usbif_prod *p)
@@ -179,6 +175,7 @@ bool usbif_prod_need_kick(struct usbif_prod *p)
 	u32 old = p->kicked;
 	u32 event;
 
+	/* Pairs with the one in usbif_cons_arm(). */
 	virt_mb();
 	event = usbif_word_read(p->event_word);
 	p->kicked = p->published;
@@ -266,8 +263,6 @@ void usbif_cons_commit(struct usbif_cons *c)
  * usbif_cons_arm - ask to be rung for the next entry
  * @c: consumer's end
  *
- * The full barrier pairs with the one in usbif_prod_need_kick().
- *
  * Return: true if there is an entry already, or the producer's index is impossible:
  * do not sleep.
  */
@@ -276,6 +271,7 @@ bool usbif_cons_arm(struct usbif_cons *c)
 	c->armed = true;
 	c->event = c->cons;
 	usbif_word_write(c->event_word, c->event);
+	/* Pairs with the one in usbif_prod_need_kick(). */
 	virt_mb();
 	return usbif_cons_avail(c) != 0;
 }

@@ -11,7 +11,8 @@
 #include <asm/byteorder.h>
 #include "proto.h"
 
-#define WHY(name) [USBIF_WHY_##name] = #name
+#define WHY(name) \
+	[USBIF_WHY_##name] = #name
 
 static const char * const why_names[USBIF_WHY_MAX] = {
 	WHY(OK), WHY(MAGIC), WHY(VERSION), WHY(REGION_SIZE), WHY(RING_SIZE),
@@ -117,14 +118,14 @@ static u32 port_word(u8 status, u8 speed, u8 reason, u8 version)
  * @st: new state; its version is not looked at
  * @version: the writer's counter of this entry
  *
- * A reader that overlaps with this sees CHANGING or two different state words. The
- * barriers pair with those in usbif_port_read().
+ * A reader that overlaps with this sees CHANGING or two different state words.
  */
 void usbif_port_write(struct usbif_port __usbif *wire,
 		      const struct usbif_port_state *st, u8 *version)
 {
 	usbif_word_write(&wire->state,
 			 port_word(USBIF_PORT_CHANGING, 0, 0, ++*version));
+	/* Pairs with the barrier in usbif_port_read(): who saw the rest sees this. */
 	virt_wmb();
 	usbif_word_write(&wire->epoch, st->epoch);
 	usbif_word_write(&wire->wakeup, st->wakeup);
@@ -167,6 +168,7 @@ int usbif_port_read(struct usbif_port_state *st,
 		return -EAGAIN;
 	st->epoch = usbif_word_read(&wire->epoch);
 	st->wakeup = usbif_word_read(&wire->wakeup);
+	/* Pairs with the barrier in usbif_port_write(). */
 	virt_rmb();
 	if (usbif_word_read(&wire->state) != state)
 		return -EAGAIN;
