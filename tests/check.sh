@@ -15,7 +15,8 @@ kernel_ignore=FILE_PATH_CHANGES
 user_ignore=$kernel_ignore,PREFER_KERNEL_TYPES,SSCANF_TO_KSTRTO,CONSIDER_KSTRTO
 user_ignore+=,NAKED_SSCANF,STRCPY,STRLCPY,NEW_TYPEDEFS,AVOID_EXTERNS,VOLATILE
 user_ignore+=,ENOSYS,CAMELCASE,QUOTED_WHITESPACE_BEFORE_NEWLINE
-user_ignore+=,EMBEDDED_FUNCTION_NAME,BIT_MACRO,PREFER_DEFINED_ATTRIBUTE_MACRO
+user_ignore+=,EMBEDDED_FUNCTION_NAME,BIT_MACRO
+user_ignore+=,PREFER_DEFINED_ATTRIBUTE_MACRO,ARRAY_SIZE
 user_ignore+=,MACRO_ARG_REUSE
 
 kernel_files() {
@@ -64,6 +65,11 @@ known_errors() {
 			;;
 		*:LINE_SPACING:*"blank line after declarations")
 			sed -n "${number}p" "$file" | grep -qE '__usbif \*' && continue
+			;;
+		*/trace.h:*:PARENTHESIS_ALIGNMENT:* | */trace.h:*:OPEN_ENDED_LINE:* | \
+			*/trace.h:*:SPACING:*"'/' (ctx:"*)
+			# Trace events are laid out as everywhere in the kernel.
+			continue
 			;;
 		include/usbif*.h:*:BIT_MACRO:* | include/compat.h:*:LINUX_VERSION_CODE:* | \
 			include/compat.h:*:CONSTANT_COMPARISON:*)

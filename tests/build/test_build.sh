@@ -12,8 +12,7 @@ tools() {
 	local dir rc
 
 	dir=$(mktemp -d) || return
-	cp -r "$top/tools" "$top/include" "$dir" &&
-		make -s -C "$dir/tools" clean all
+	make -s -C "$top/tools" O="$dir" all
 	rc=$?
 	rm -rf "$dir"
 	return "$rc"
