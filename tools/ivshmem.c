@@ -29,6 +29,7 @@
 #define IVSHMEM_VERSION	0
 #define SETUP_MS	5000	/* for a peer to read what it was sent */
 #define LOOK_MS		20	/* how often to see whether it has */
+#define LOOK_LATE_MS	250	/* and if it takes longer */
 #define RETRY_MS	250	/* while a module that came back is not ready */
 #define RETRIES		40
 
@@ -56,7 +57,7 @@ enum setup_step {
  * @pid: of the process, 0 if it is in another pid namespace
  * @start_time: of the process
  * @step: next part of the setup to be sent
- * @deadline: of the setup
+ * @deadline: of the setup, if somebody else wants to connect
  */
 struct peer {
 	enum peer_state state;
@@ -345,6 +346,17 @@ static void peer_accept(struct server *server, enum role role)
 	inform(server, role);
 }
 
+static bool is_awaited(const struct server *server, enum role role)
+{
+	struct pollfd poller = { server->listener[role], POLLIN, 0 };
+
+	return poll(&poller, 1, 0) > 0;
+}
+
+/*
+ * QEMU connects first and reads the doorbells last, when it has loaded the guest. It
+ * can't connect again, so nobody is dropped for being slow, unless others have to wait.
+ */
 static void peer_setup(struct server *server, enum role role)
 {
 	struct peer *peer = &server->peer[role];
@@ -356,7 +368,7 @@ static void peer_setup(struct server *server, enum role role)
 		say("%s: %s joined (process %d)", vm_of(server), role_text[role],
 		    (int)peer->pid);
 		describe(server);
-	} else if (now_ms() > peer->deadline) {
+	} else if (now_ms() > peer->deadline && is_awaited(server, role)) {
 		peer_gone(server, role, "connected but does not read: dropped");
 	}
 }
@@ -427,11 +439,13 @@ static void poll_prepare(const struct server *server, struct pollfd *poller)
 
 static int poll_timeout(const struct server *server)
 {
+	const struct peer *peer;
 	int role;
 
 	for (role = 0; role < NR_ROLES; role++) {
-		if (server->peer[role].state == PEER_SETUP)
-			return LOOK_MS;
+		peer = &server->peer[role];
+		if (peer->state == PEER_SETUP)
+			return now_ms() > peer->deadline ? LOOK_LATE_MS : LOOK_MS;
 	}
 	return server->retries ? RETRY_MS : -1;
 }

@@ -219,6 +219,16 @@ def stalled_client(machine: Machine) -> None:
         expect(wait_closed(peer), "the stalled one is connected still")
 
 
+def slow_client(machine: Machine) -> None:
+    """One that reads late, as QEMU on a busy machine, is a guest all the same."""
+    back = kernel(machine)
+    peer = Peer(serve(machine), join=False)
+    time.sleep(6)
+    peer.join()
+    wait_for("joined", lambda: described(machine)["guest"]["pid"])
+    expect_equal(back.events[-1][0], "joined", "last ioctl")
+
+
 def many_connects(machine: Machine) -> None:
     """A hundred guests one after the other; nothing is left of them."""
     back = kernel(machine)
@@ -616,6 +626,7 @@ CASES = {"handshake": handshake, "guest after guest": again,
          "a second client": second_client,
          "a second client is told of": second_message,
          "garbage": bad_clients, "stalled client": stalled_client,
+         "slow client": slow_client,
          "100 clients": many_connects, "users and groups": users,
          "sockets": sockets, "readiness": notify,
          "server dies and comes back": adopts,
