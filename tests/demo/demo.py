@@ -28,8 +28,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import emulator  # noqa: E402
 import kernels  # noqa: E402
-from devices import (DRIVERS, Failed, Keyboard, Network, Serial,  # noqa: E402
-                     Stick, wait_for)
+from devices import (DRIVERS, PATIENCE, Failed, Keyboard,  # noqa: E402
+                     Network, Serial, Stick, wait_for)
 from nested import KvmHost, hardware, usbctl_binary  # noqa: E402
 from vm import VM, VMError  # noqa: E402
 
@@ -136,10 +136,10 @@ class Demo:
         host = self.host
         host.start()
         host.install()
-        host.run(f"modprobe -a {' '.join(DRIVERS)}", timeout=60)
+        host.run(f"modprobe -a xhci-pci {' '.join(DRIVERS)}", timeout=120)
         self.stick.disk(host)
         host.wait_for("test -e /dev/ttyUSB0 && ls -d /dev/input/event* && "
-                      "ls /sys/class/net | grep -v ^lo")
+                      "ls /sys/class/net | grep -v ^lo", PATIENCE)
         tell.does("host# usbctl list")
         tell.shows(host.run("usbctl list", check=False).out)
         tell.saw("the KVM host is up; its own drivers have the stick, the "
@@ -184,7 +184,7 @@ class Demo:
                 name, args=shlex.split(words), modules=DRIVERS, files=files,
                 wait=False)
         for guest in self.guests.values():
-            guest.wait_ready(120)
+            guest.wait_ready(240)
         tell.saw("two KVM guests are up")
         for guest in self.guests.values():
             if self.broken == "usbfront":

@@ -21,6 +21,8 @@ from pathlib import Path
 from vm import VM, Job, VMError
 
 MIB = 1 << 20
+# How long, in seconds, something may take that is not timed; ends what hangs.
+PATIENCE = 60
 KEYS = {"u": 22, "s": 31, "b": 48, "i": 23, "f": 33, "1": 2, "2": 3, "3": 4}
 EVENT = struct.Struct("<qqHHi")
 
@@ -42,7 +44,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def wait_for(vm: VM, cmd: str, what: str, timeout: float = 15) -> str:
+def wait_for(vm: VM, cmd: str, what: str, timeout: float = PATIENCE) -> str:
     """Wait for a command to come true; what it printed."""
     try:
         return vm.wait_for(cmd, timeout, every=0.05).out.strip()
@@ -121,7 +123,7 @@ class Stick:
         host.device_add("usb-storage", id=self.NAME, bus="xhci.0", port="1",
                         drive="medium")
 
-    def disk(self, vm: VM, timeout: float = 15) -> str:
+    def disk(self, vm: VM, timeout: float = PATIENCE) -> str:
         """The block device it is on that machine, once it is there."""
         return wait_for(
             vm, "for d in /sys/block/sd*; do "
@@ -129,7 +131,7 @@ class Stick:
             "echo /dev/${d##*/} && exit; done; false",
             f"no USB disk appeared in {vm.name}", timeout)
 
-    def mount(self, vm: VM, timeout: float = 15) -> str:
+    def mount(self, vm: VM, timeout: float = PATIENCE) -> str:
         """Mount it at /mnt there."""
         disk = self.disk(vm, timeout)
         vm.run(f"mkdir -p /mnt; mount -t ext4 {disk} /mnt")
@@ -155,14 +157,15 @@ class Keyboard:
         """For QEMU: in port 1 of the external hub."""
         return "usb-kbd,id=keyboard,bus=xhci.0,port=2.1"
 
-    def listen(self, vm: VM, timeout: float = 15) -> Job:
+    def listen(self, vm: VM, timeout: float = PATIENCE) -> Job:
         """Collect the input events there, once there is a keyboard."""
         node = wait_for(
             vm, "for e in /sys/class/input/event*; do "
             "grep -q 'USB Keyboard' $e/device/name 2>/dev/null && "
             "echo /dev/input/${e##*/} && exit; done; false",
             f"no USB keyboard appeared in {vm.name}", timeout)
-        return vm.spawn(f"echo listening >&2; exec cat {node}", stdin=False)
+        return vm.spawn(f"exec 3< {node}; echo listening >&2; exec cat <&3",
+                        stdin=False)
 
     @staticmethod
     def heard(job: Job) -> list[int]:
@@ -182,12 +185,11 @@ class Keyboard:
                         "down": down, "key": {"type": "qcode", "data": key}}}])
                 time.sleep(0.02)
 
-    def check(self, host: VM, vm: VM, text: str, timeout: float = 15) -> None:
+    def check(self, host: VM, vm: VM, text: str, timeout: float = PATIENCE) -> None:
         """Keys pressed at the host arrive there, all and in order."""
         job = self.listen(vm, timeout)
         try:
-            job.wait_output("^listening")
-            time.sleep(0.2)
+            job.wait_output("^listening", timeout)
             self.press(host, text)
             wanted = [KEYS[key] for key in text]
             end = time.monotonic() + timeout
@@ -217,7 +219,7 @@ class Serial:
         return "usb-serial,id=serial,bus=xhci.0,port=2.2,chardev=line," \
             "always-plugged=on"
 
-    def check(self, vm: VM, size: int = 4096, timeout: float = 30) -> None:
+    def check(self, vm: VM, size: int = 4096, timeout: float = PATIENCE) -> None:
         """Data goes through in both directions, unchanged."""
         node = wait_for(vm, "ls /dev/ttyUSB*",
                         f"no USB serial line appeared in {vm.name}", timeout)
@@ -226,10 +228,9 @@ class Serial:
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(str(self.path))
             line.settimeout(timeout)
-            reader = vm.spawn(f"echo open; exec head -c {size} {node}",
-                              stdin=False)
-            reader.wait_output("^open\n")
-            time.sleep(0.3)
+            reader = vm.spawn(f"exec 3< {node}; echo open; "
+                              f"exec head -c {size} <&3", stdin=False)
+            reader.wait_output("^open\n", timeout)
             line.sendall(down)
             reader.wait(timeout)
             if reader.raw().removeprefix(b"open\n") != down:
@@ -262,7 +263,7 @@ class Network:
         """For QEMU: in port 3 of the external hub."""
         return "usb-net,id=network,bus=xhci.0,port=2.3,netdev=net"
 
-    def check(self, vm: VM, timeout: float = 15) -> None:
+    def check(self, vm: VM, timeout: float = PATIENCE) -> None:
         """The neighbour answers, and a file arrives whole."""
         name = wait_for(vm, "ls /sys/class/net | grep -Ev '^lo$'",
                         f"no USB network adapter appeared in {vm.name}",

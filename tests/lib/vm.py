@@ -258,8 +258,9 @@ class VM:
                    share: bool) -> list[str]:
         words = [CMDLINE, f"usbif.hostname={self.name}"]
         if self.host:
-            # There each character costs an exit of both machines.
-            words.append("loglevel=5 usbif.loglevel=7")
+            # There each character costs an exit of both machines, so only
+            # warnings get to the console; all that is bad is one.
+            words.append("loglevel=5")
         place = self._place.dir
         argv = [qemu, "-name", self.name, "-nodefaults", "-no-user-config",
                 "-display", "none", "-action", "reboot=shutdown", "-machine", machine,
@@ -386,6 +387,7 @@ class VM:
         """Have the guest say what its tasks wait for; never waits long."""
         with contextlib.suppress(Exception):
             self._send("X", next(self._ids),
+                       b"dmesg | tail -n 50 > /dev/console; "
                        b"echo 8 > /proc/sys/kernel/printk; "
                        b"echo w > /proc/sysrq-trigger")
             size = -1
