@@ -436,7 +436,7 @@ static void cancel(struct back *b, u32 target)
 	b->nr_cancelled++;
 	if (b->is_cancel_live[target])
 		die("cancel of %u is live", target);
-	if (b->ignores_cancels) {
+	if (b->is_stubborn) {
 		b->is_cancel_live[target] = true;
 		return;
 	}

@@ -59,7 +59,7 @@ struct back {
 	unsigned char *owned;	/* of each block */
 	/* Misbehaviour. */
 	bool is_deaf;		/* take nothing from the ring */
-	bool ignores_cancels;
+	bool is_stubborn;	/* end no transfer, no cancel */
 	bool quiet_bell;
 	u32 next_lie;		/* enum back_lie for the next completion */
 	/* Statistics. */

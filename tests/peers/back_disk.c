@@ -52,7 +52,6 @@ static struct queue queues[USBIF_MAX_PORTS + 1][256];
 static unsigned char *image;
 static u32 sectors;
 static u32 delay = 300;
-static bool is_stubborn;
 static u32 fail_next;
 static u8 configuration[USBIF_MAX_PORTS + 1];
 
@@ -289,6 +288,14 @@ static u32 be32(const u8 *p)
 	return (u32)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
 }
 
+static void put_be32(u8 *p, u32 n)
+{
+	p[0] = n >> 24;
+	p[1] = n >> 16;
+	p[2] = n >> 8;
+	p[3] = n;
+}
+
 static u32 le32(const u8 *p)
 {
 	return (u32)p[3] << 24 | p[2] << 16 | p[1] << 8 | p[0];
@@ -315,8 +322,6 @@ static void transfer(const u8 *cdb)
 
 static void command(const u8 *cdb)
 {
-	u32 last = sectors - 1;
-
 	memset(reply, 0, sizeof(reply));
 	data_len = 0;
 	status = 0;
@@ -340,8 +345,8 @@ static void command(const u8 *cdb)
 		answer(4);
 		break;
 	case 0x25:			/* READ CAPACITY(10) */
-		memcpy(reply, (u8[]){ last >> 24, last >> 16, last >> 8, last,
-				      0, 0, 2, 0 }, 8);
+		put_be32(reply, sectors - 1);
+		put_be32(reply + 4, SECTOR);
 		answer(8);
 		break;
 	case 0x28:
@@ -501,7 +506,7 @@ static long run_queues(struct back *b)
 			struct back_req *r = q->first;
 			u64 now = now_us();
 
-			if (!r || b->is_held[port][endpoints[i]] || is_stubborn)
+			if (!r || b->is_held[port][endpoints[i]] || b->is_stubborn)
 				continue;
 			if (r->due > now) {
 				if (wait < 0 || (long)(r->due - now) < wait)
@@ -551,7 +556,7 @@ static void obey(struct back *b, const char *line)
 	else if (sscanf(line, "deaf %u", &n) == 1)
 		b->is_deaf = n;
 	else if (sscanf(line, "stubborn %u", &n) == 1)
-		b->ignores_cancels = is_stubborn = n;
+		b->is_stubborn = n;
 	else if (sscanf(line, "mute %u", &n) == 1)
 		b->quiet_bell = n;
 	else if (sscanf(line, "fail %u", &n) == 1)
