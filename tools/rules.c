@@ -67,6 +67,22 @@ static void driver_wait(const char *name)
 	fd_close(&poller.fd);
 }
 
+static bool is_plugged_in(const char *busid)
+{
+	char *path = xasprintf("%s/bus/usb/devices/%s", sysfs_root(), busid);
+	bool is = !access(path, F_OK);
+
+	free(path);
+	return is;
+}
+
+/* The kernel looks at a new rule a moment after it was written. */
+static bool is_on_its_way(const struct rule *rule)
+{
+	return !strcmp(rule->state, "resetting") ||
+	       (!strcmp(rule->state, "waiting-device") && is_plugged_in(rule->busid));
+}
+
 /* Copy of the rule once it is no longer on its way. */
 static bool rule_settled(const char *busid, struct rule *found)
 {
@@ -86,7 +102,7 @@ static bool rule_settled(const char *busid, struct rule *found)
 		*found = *rule;
 		found->reason = rule->reason ? xstrdup(rule->reason) : NULL;
 		rules_free(&rules);
-		is_moving = !strcmp(found->state, "resetting");
+		is_moving = is_on_its_way(found);
 		if (is_moving && now_ms() < end) {
 			free(found->reason);
 			driver_wait("vports");

@@ -107,7 +107,7 @@ static char *channel_hint(const struct view *view, const struct channel *channel
 {
 	const struct served *served = served_find(&view->servers, channel->vm);
 
-	if (!strcmp(channel->state, "unnamed"))
+	if (!strcmp(channel->vm, "-"))
 		return xasprintf("which guest is it? type: usbctl name %s VM",
 				 channel->address);
 	if (strcmp(channel->kind, "fd"))

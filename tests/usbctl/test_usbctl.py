@@ -299,7 +299,7 @@ def status(machine: Machine) -> None:
     with_module(machine)
     ends(machine("status"), 0, "usbctl serve")
     machine.modules["usbback"].channels["vm1"] = fake.Channel([], 4711)
-    machine.extra_channels = ["- ivshmem 0000:00:05.0 unnamed 0 0\n"]
+    machine.extra_channels = ["- ivshmem 0000:00:05.0 idle 0 0\n"]
     machine("attach", "1-4", "vm1")
     machine("attach", "1-2.3", "vm2")
     machine("attach", "5-1", "vm1:0:9")
@@ -308,7 +308,7 @@ def status(machine: Machine) -> None:
     text = machine("status")
     ends(text, 0, "vm1: channel fd, running, session 3, process 4711",
          "requests 70", "out 512", "nobody serves it",
-         "-: channel ivshmem 0000:00:05.0, unnamed",
+         "-: channel ivshmem 0000:00:05.0, idle",
          "usbctl name 0000:00:05.0 VM", "1-4 -> vm1:0:1: attached",
          "1-2.3 -> vm2:0:1: waiting-guest", "usbctl name 0000:00:05.0 vm2",
          "5-1 -> vm1:0:9: waiting-device", "1-2 -> vm1:0:2: refused: is a hub")
@@ -328,7 +328,7 @@ def status_json(machine: Machine) -> None:
     expect_equal(machine.json("status"),
                  {"channels": [], "vports": [], "servers": []})
     machine.modules["usbback"].channels["vm1"] = fake.Channel([], 4711)
-    machine.extra_channels = ["- ivshmem 0000:00:05.0 unnamed 0 0\n",
+    machine.extra_channels = ["- ivshmem 0000:00:05.0 idle 0 0\n",
                               "vm7 platform soc:usb running 1 0 new=1 x\n"]
     machine("attach", "1-4", "vm1")
     data: dict[str, Any] = machine.json("status")
