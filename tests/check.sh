@@ -87,6 +87,7 @@ checkpatch() {
 	[[ $# -gt 0 ]] || return 0
 	perl "$source/scripts/checkpatch.pl" --no-tree --strict --quiet --terse \
 		--show-types --no-summary --ignore "$ignore" -f "$@" | known_errors
+	rm -f .checkpatch-camelcase.*
 }
 
 # Only what is said of our files: the kernel's headers have findings of their own.
