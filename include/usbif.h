@@ -98,6 +98,10 @@
  * between the store of the event word and a last look at the producer's index.
  * A consumer that does not want to be rung leaves the event word behind.
  *
+ * The backend looks for submissions whenever it ends a request. So the frontend may
+ * leave out the doorbell for a request as long as the backend knows of others of the
+ * same endpoint that have not ended, since it can't begin before they have.
+ *
  * A producer whose entries have not been consumed for a while (10 ms) rings
  * again, whatever the event word says: a lost doorbell costs only time. The same
  * holds for port_gen and port_seen. Nobody polls while there is nothing to do.

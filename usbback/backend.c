@@ -120,6 +120,21 @@ void usbback_wake(struct usbback *ub)
 		wake_up_process(ub->thread);
 }
 
+/**
+ * usbback_look_again - wake the thread if the frontend has submitted something
+ * @ub: channel; under its lock
+ *
+ * Called when a request ends: frontends don't ring for requests that stand behind
+ * others of their endpoint.
+ */
+void usbback_look_again(struct usbback *ub)
+{
+	lockdep_assert_held(&ub->lock);
+	if (ub->state == USBBACK_RUNNING && !ub->stalled &&
+	    usbif_word_read(ub->sq.prod_word) != READ_ONCE(ub->sq.cons))
+		usbback_wake(ub);
+}
+
 static void chan_event(struct usbif_chan *chan)
 {
 	usbback_wake(chan->priv);

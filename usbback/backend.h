@@ -419,6 +419,7 @@ struct usbback {
 };
 
 /* backend.c */
+void usbback_look_again(struct usbback *ub);
 void usbback_wake(struct usbback *ub);
 void usbback_lock_list(void);
 void usbback_unlock_list(void);

@@ -258,6 +258,7 @@ static void urb_complete(struct urb *urb)
 		unlink = transfer_end(slot, error, actual);
 		kick = ub->state == USBBACK_RUNNING &&
 		       usbif_prod_need_kick(&ub->cq);
+		usbback_look_again(ub);
 	}
 	spin_unlock_irqrestore(&ub->lock, flags);
 	if (unlink)

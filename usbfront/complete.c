@@ -121,6 +121,8 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 		uf->stats.copies_in++;
 	}
 	uep->nr_live--;
+	if (uep->nr_untold && !usbfront_ep_can_wait(uf, uep))
+		uf->is_kick_due = true;
 	piece_done(uf, req, rsp);
 }
 

@@ -97,7 +97,10 @@ void usbfront_timer_arm(struct usbfront *uf, unsigned long delay)
 		mod_timer(&uf->timer, at);
 }
 
-/* Submissions that were there a period ago and have not been touched: a lost doorbell. */
+/*
+ * Submissions that were there a period ago and have not been touched: a lost doorbell,
+ * or one that was spared behind requests that do not end.
+ */
 static bool is_rering_due(struct usbfront *uf)
 {
 	int n;
@@ -112,7 +115,11 @@ static bool is_rering_due(struct usbfront *uf)
 		return false;
 	usbfront_timer_arm(uf, RERING_DELAY);
 	if (uf->last_cons == uf->sq.cons) {
-		uf->stats.rerings++;
+		if ((s32)(uf->told - uf->sq.cons) > 0)
+			uf->stats.rerings++;
+		else
+			uf->stats.kicks++;
+		uf->told = uf->sq.published;
 		return true;
 	}
 	uf->last_cons = uf->sq.cons;

@@ -24,6 +24,7 @@
 #define KEEP_BLOCKS		17u	/* 64 KiB of a control transfer, and table */
 #define SMALL_BLOCKS		4u	/* of the small request */
 #define RERING_DELAY		msecs_to_jiffies(10)
+#define LONG_REQUEST		(32u * 1024)
 
 /**
  * usbfront_tables_alloc - get memory for requests and pool
@@ -309,6 +310,46 @@ void usbfront_push(struct usbfront *uf, const struct usbif_request *wire)
 }
 
 /**
+ * usbfront_ep_can_wait - see whether the backend need not be told now
+ * @uf: channel
+ * @uep: endpoint with requests in the ring
+ *
+ * A request behind others of its endpoint can't begin before these have ended, and
+ * then the backend looks at the ring by itself. It has to know two of them, so that
+ * the host controller has work while it looks, or a long one, beside which that time
+ * is nothing. A doorbell costs a guest an exit.
+ *
+ * Return: true if the backend has enough to do for this endpoint.
+ */
+bool usbfront_ep_can_wait(const struct usbfront *uf, struct usbfront_ep *uep)
+{
+	lockdep_assert_held(&uf->lock);
+	if ((s32)(uf->told - uep->untold_end) >= 0 ||
+	    (s32)(uf->sq.cons - uep->untold_end) >= 0)
+		uep->nr_untold = 0;
+	return !is_control(uep) &&
+	       uep->nr_live >= uep->nr_untold + (uep->is_long ? 1 : 2);
+}
+
+/* A request has been put into the ring. */
+static void note_untold(struct usbfront *uf, const struct usbfront_req *req)
+{
+	struct usbfront_ep *uep = req->uep;
+
+	if (!uep) {
+		uf->is_kick_due = true;
+		return;
+	}
+	if (!uep->nr_live)
+		uep->nr_untold = 0;
+	uep->is_long = req->length >= LONG_REQUEST;
+	if (!usbfront_ep_can_wait(uf, uep))
+		uf->is_kick_due = true;
+	uep->nr_untold++;
+	uep->untold_end = uf->sq.published;
+}
+
+/**
  * usbfront_kick_prepare - decide whether the backend is to be rung
  * @uf: channel
  *
@@ -317,8 +358,11 @@ void usbfront_push(struct usbfront *uf, const struct usbif_request *wire)
 bool usbfront_kick_prepare(struct usbfront *uf)
 {
 	lockdep_assert_held(&uf->lock);
-	if (!uf->is_running || uf->is_batching ||
-	    !usbif_prod_need_kick(&uf->sq))
+	if (!uf->is_running || uf->is_batching || !uf->is_kick_due)
+		return false;
+	uf->is_kick_due = false;
+	uf->told = uf->sq.published;
+	if (!usbif_prod_need_kick(&uf->sq))
 		return false;
 	uf->stats.kicks++;
 	return true;
@@ -379,13 +423,14 @@ static void req_submit(struct usbfront *uf, struct usbfront_req *req,
 		wire.arg1 = arg1;
 	}
 	req->state = USBFRONT_REQ_LIVE;
+	trace_usbfront_submit(uf, &wire);
+	usbfront_push(uf, &wire);
+	note_untold(uf, req);
 	if (req->uep)
 		req->uep->nr_live++;
 	uf->nr_live++;
 	uf->stats.peak = max(uf->stats.peak, uf->nr_live);
 	uf->stats.requests++;
-	trace_usbfront_submit(uf, &wire);
-	usbfront_push(uf, &wire);
 }
 
 /**

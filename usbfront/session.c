@@ -207,6 +207,8 @@ static void session_begin(struct usbfront *uf)
 			&uf->back->cq_prod, &uf->front->cq_cons,
 			&uf->front->cq_event, start);
 	uf->last_cons = start;
+	uf->told = start;
+	uf->is_kick_due = false;
 	uf->is_running = true;
 	spin_unlock_irq(&uf->lock);
 	uf->is_port_table_unsettled = true;

@@ -55,7 +55,10 @@ struct usbfront_port;
  *	when told so after the handlers of what it ended have returned
  * @is_held: held with nothing live: told so before the next request
  * @is_op_live: if something is live, it is an operation
+ * @is_long: the last request was long
  * @nr_live: requests in the ring, or being taken out of it
+ * @nr_untold: of which the backend may not know yet
+ * @untold_end: index behind the last of these
  * @next: first URB not wholly submitted, or NULL. All later ones on the list of
  *	its usb_host_endpoint are untouched (their hcpriv is NULL)
  * @xfers: URBs that have begun, in order
@@ -70,7 +73,10 @@ struct usbfront_ep {
 	bool is_restart_due;
 	bool is_held;
 	bool is_op_live;
+	bool is_long;
 	u32 nr_live;
+	u32 nr_untold;
+	u32 untold_end;
 	struct urb *next;
 	struct list_head xfers;
 	struct list_head wait_node;
@@ -444,6 +450,8 @@ struct usbfront_stats {
  * @state: enum usbfront_state
  * @is_running: state is RUNNING and not broken: requests may be pushed
  * @is_batching: thread is giving back; one doorbell afterwards
+ * @is_kick_due: the backend has to be told of something
+ * @told: index up to which it has been
  * @error: enum usbif_error that broke the session
  * @sq: submissions
  * @last_cons: sq's consumer at the last expiry of @timer
@@ -503,6 +511,8 @@ struct usbfront {
 	enum usbfront_state state;
 	bool is_running;
 	bool is_batching;
+	bool is_kick_due;
+	u32 told;
 	u32 error;
 	struct usbif_prod sq;
 	u32 last_cons;
@@ -593,6 +603,7 @@ void usbfront_feed_waiting(struct usbfront *uf);	/* takes the lock */
 void usbfront_send_restarts(struct usbfront *uf);	/* takes the lock */
 void usbfront_send_resets(struct usbfront *uf);		/* takes the lock */
 void usbfront_push(struct usbfront *uf, const struct usbif_request *wire);
+bool usbfront_ep_can_wait(const struct usbfront *uf, struct usbfront_ep *uep);
 bool usbfront_kick_prepare(struct usbfront *uf);
 void usbfront_req_free(struct usbfront *uf, struct usbfront_req *req);
 void usbfront_req_again(struct usbfront *uf, struct usbfront_req *req);

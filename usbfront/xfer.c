@@ -193,6 +193,7 @@ static void req_cancel(struct usbfront *uf, struct usbfront_req *req)
 	uf->stats.cancels++;
 	trace_usbfront_cancel(uf, id);
 	usbfront_push(uf, &wire);
+	uf->is_kick_due = true;
 }
 
 /**
@@ -246,6 +247,7 @@ void usbfront_xfer_abandon(struct usbfront *uf, struct usbfront_xfer *xfer,
 		req->state = USBFRONT_REQ_LOST;
 		req->xfer = NULL;
 		req->uep->nr_live--;
+		uf->is_kick_due = true;
 		uf->nr_lost++;
 		uf->stats.lost++;
 		list_del_init(&req->node);
