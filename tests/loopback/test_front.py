@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """usbback with a frontend in user space, over the fd channel: a disk is read
-through it, and every rule of the protocol is broken that a guest can break.
+through it, every rule of the protocol is broken that a guest can break, and all
+that a guest may do is done at random.
 """
 
 import os
+import random
 import re
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
@@ -137,7 +140,41 @@ def unplugged(bench: Bench) -> None:
         bench.read(1, 2)
 
 
-CASES = [one_sector, many_sectors, zero_copy, copied, abused, killed, unplugged]
+def chaos(bench: Bench, copy_all: bool = False, yank: bool = False) -> str:
+    """Everything a frontend may do, at random: see tests/peers/front_chaos.c."""
+    zero = bench.dummies.source_sink("zero", pattern="1")
+    seconds = tap.scaled(15, 600)
+    seed = os.environ.get("USBIF_SEED") or str(random.randrange(1, 1 << 32))
+    bench.back.rule(f"{zero.busid()}:vm2:0:1")
+    job = bench.vm.spawn(
+        f"exec {compile_peer('front_chaos', 'front')} vm2 {seconds} {seed}")
+    if copy_all:
+        bench.vm.wait_for(f"echo 1 > {DEBUG}/usbback/vm2/copy_all", 10)
+    end = time.monotonic() + seconds - 5
+    while yank and time.monotonic() < end:
+        time.sleep(random.random() * 3)
+        zero.unplug()
+        time.sleep(random.random())
+        zero.plug()
+    rc = job.wait(seconds + 60)
+    tap.expect_equal(rc, 0, f"exit code of front_chaos: {job.output()}")
+    bench.back.remove(zero.busid())
+    bench.dummies.remove(zero)
+    return job.output().strip().splitlines()[-1]
+
+
+def chaos_copied(bench: Bench) -> str:
+    """The same with copies."""
+    return chaos(bench, copy_all=True)
+
+
+def chaos_unplugged(bench: Bench) -> str:
+    """The same while somebody plays with the plug."""
+    return chaos(bench, yank=True)
+
+
+CASES = [one_sector, many_sectors, zero_copy, copied, abused, killed, unplugged,
+         chaos, chaos_copied, chaos_unplugged]
 
 
 def main() -> None:

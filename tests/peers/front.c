@@ -192,23 +192,30 @@ void front_close(struct front *f)
 	front_wait_state(f, USBIF_BACK_READY, 10000);
 }
 
+bool front_port(struct front *f, unsigned int vusb, unsigned int port,
+		struct usbif_port_state *st)
+{
+	u32 gen = usbif_word_read_acquire(&f->back->port_gen);
+	enum usbif_why why = 0;
+	int ret;
+
+	usbif_word_write(&f->page->port_seen, gen);
+	ret = usbif_port_read(st, &f->ports[vusb][port], &why);
+	if (ret && ret != -EAGAIN)
+		die("port %u:%u: %s", vusb, port, usbif_why_name(why));
+	return !ret;
+}
+
 struct usbif_port_state front_wait_port(struct front *f, unsigned int vusb,
 					unsigned int port, bool connected,
 					int timeout_ms)
 {
 	u64 end = now_ms() + timeout_ms;
 	struct usbif_port_state st;
-	enum usbif_why why = 0;
-	int ret;
 
 	for (;;) {
-		u32 gen = usbif_word_read_acquire(&f->back->port_gen);
-
-		usbif_word_write(&f->page->port_seen, gen);
-		ret = usbif_port_read(&st, &f->ports[vusb][port], &why);
-		if (ret && ret != -EAGAIN)
-			die("port %u:%u: %s", vusb, port, usbif_why_name(why));
-		if (!ret && connected == (st.status == USBIF_PORT_CONNECTED))
+		if (front_port(f, vusb, port, &st) &&
+		    connected == (st.status == USBIF_PORT_CONNECTED))
 			return st;
 		if (now_ms() > end)
 			die("port %u:%u is not %s", vusb, port,
@@ -265,6 +272,21 @@ static bool from_stash(struct front *f, u32 id, struct usbif_response *rsp)
 		return true;
 	}
 	return false;
+}
+
+bool front_next(struct front *f, struct usbif_response *rsp, int timeout_ms)
+{
+	u64 end = now_ms() + timeout_ms;
+
+	for (;;) {
+		take_completions(f);
+		if (f->stashed)
+			return from_stash(f, f->stash[0].id, rsp);
+		if (now_ms() >= end)
+			return false;
+		if (!usbif_cons_arm(&f->cq))
+			front_sleep(f, end - now_ms());
+	}
 }
 
 bool front_wait(struct front *f, u32 id, struct usbif_response *rsp,

@@ -45,6 +45,9 @@ void front_connect(struct front *f);
 void front_close(struct front *f);
 /* Waits for the state of the backend. */
 void front_wait_state(struct front *f, u32 state, int timeout_ms);
+/* The state of a port; false if it is being written just now. */
+bool front_port(struct front *f, unsigned int vusb, unsigned int port,
+		struct usbif_port_state *st);
 /* Waits until a port is connected (or not) and returns its state. */
 struct usbif_port_state front_wait_port(struct front *f, unsigned int vusb,
 					unsigned int port, bool connected,
@@ -59,6 +62,8 @@ void front_submit(struct front *f, const struct usbif_request *req);
 /* The completion of request @id, false if it does not come in time. */
 bool front_wait(struct front *f, u32 id, struct usbif_response *rsp,
 		int timeout_ms);
+/* The next completion of any request. */
+bool front_next(struct front *f, struct usbif_response *rsp, int timeout_ms);
 /* Submits and waits; dies if nothing comes in 10 s. */
 struct usbif_response front_call(struct front *f, const struct usbif_request *req);
 
