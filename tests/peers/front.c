@@ -215,7 +215,8 @@ struct usbif_port_state front_wait_port(struct front *f, unsigned int vusb,
 
 	for (;;) {
 		if (front_port(f, vusb, port, &st) &&
-		    connected == (st.status == USBIF_PORT_CONNECTED))
+		    st.status == (connected ? USBIF_PORT_CONNECTED :
+					      USBIF_PORT_EMPTY))
 			return st;
 		if (now_ms() > end)
 			die("port %u:%u is not %s", vusb, port,

@@ -8,6 +8,7 @@
 #define TESTS_PEERS_FRONT_H
 
 #include <stdbool.h>
+#include <stdnoreturn.h>
 #include "proto.h"
 #include "ring.h"
 #include "usbif.h"
@@ -32,7 +33,7 @@ struct front {
 	unsigned int stashed;
 };
 
-_Noreturn void die(const char *fmt, ...);
+noreturn void die(const char *fmt, ...);
 u64 now_ms(void);
 
 /* Makes region, doorbells and, in usbback, the channel. */

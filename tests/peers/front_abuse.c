@@ -142,10 +142,11 @@ static void refused_setups(void)
 		{ "test mode", 0, 3, 2, 0x0100, USBIF_ST_INVALID },
 		{ "U1 enable", 0, 3, 48, 0, USBIF_ST_STALL },
 		{ "LTM enable", 0, 3, 50, 0, USBIF_ST_STALL },
+		{ NULL, 0, 0, 0, 0, 0 },
 	};
 	unsigned int i;
 
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (i = 0; cases[i].what; i++) {
 		struct usbif_request req;
 
 		req = front_control(&dev, 6, cases[i].type, cases[i].request,
@@ -464,7 +465,7 @@ static void lost_bells(void)
 	       "a late doorbell", 0, 0);
 }
 
-static void wrap(const char *file)
+static void wraps(const char *file)
 {
 	int fd = open(file, O_WRONLY);
 	struct usbif_request req;
@@ -521,7 +522,7 @@ int main(int argc, char **argv)
 	break_handshake();
 	lost_bells();
 	if (argc > 2)
-		wrap(argv[2]);
+		wraps(argv[2]);
 	front_close(&f);
 	printf("1..%u\n", number);
 	return failed != 0;
