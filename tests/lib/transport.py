@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 
 _launcher = ThreadPoolExecutor(max_workers=1)
+
+# Who ends a test program wants its guests and files gone, too.
+if (threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Stream(Protocol):
