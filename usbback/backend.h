@@ -445,9 +445,16 @@ long usbback_session_timeout(const struct usbback *ub);
 /* Writes @port to the port table; ub->lock held, the caller kicks. */
 void usbback_session_write_port(struct usbback_port *port,
 				enum usbif_port_reason reason);
-/* Answers; ub->lock held; the caller calls usbif_prod_need_kick() before unlocking. */
+/* Answers; ub->lock held; the caller asks usbback_session_must_kick() before unlocking. */
 void usbback_session_respond(struct usbback *ub, u32 id, u8 status, u16 flags,
 			     u32 actual, u32 value);
+
+/* Whether to kick for the answers of this hold of ub->lock, after it. */
+static inline bool usbback_session_must_kick(struct usbback *ub)
+{
+	lockdep_assert_held(&ub->lock);
+	return ub->state == USBBACK_RUNNING && usbif_prod_need_kick(&ub->cq);
+}
 
 /* port.c */
 const char *usbback_phase_name(enum usbback_phase phase);

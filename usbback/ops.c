@@ -165,24 +165,18 @@ static u8 wait_eps(struct usbback_port *port, u32 mask)
 	return left ? USBIF_ST_OK : USBIF_ST_TIMEOUT;
 }
 
-/* Rings for the answers that were written with the lock held just before. */
-static void unlock_and_ring(struct usbback *ub)
-{
-	bool kick = ub->state == USBBACK_RUNNING && usbif_prod_need_kick(&ub->cq);
-
-	spin_unlock_irq(&ub->lock);
-	if (kick)
-		usbif_chan_kick(ub->chan);
-}
-
 /* Ends the requests on @mask that are older than the operation. */
 static u8 shutdown_eps(struct usbback_port *port, u32 mask, u64 seq)
 {
 	struct usbback *ub = port->ub;
+	bool kick;
 
 	spin_lock_irq(&ub->lock);
 	usbback_port_kill(port, mask, seq, KILL_SHUTDOWN);
-	unlock_and_ring(ub);
+	kick = usbback_session_must_kick(ub);
+	spin_unlock_irq(&ub->lock);
+	if (kick)
+		usbif_chan_kick(ub->chan);
 	usbback_urb_unlink_port(port);
 	return wait_eps(port, mask);
 }
@@ -466,13 +460,17 @@ static void prepare(struct usbback_port *port)
 static void op_end(struct usbback_port *port, struct usbback_op *op, u8 status)
 {
 	struct usbback *ub = port->ub;
+	bool kick;
 
 	spin_lock_irq(&ub->lock);
 	list_del(&op->node);
 	if (op->slot)
 		usbback_request_finish(op->slot, status, 0, 0, 0);
 	update_gate(port);
-	unlock_and_ring(ub);
+	kick = usbback_session_must_kick(ub);
+	spin_unlock_irq(&ub->lock);
+	if (kick)
+		usbif_chan_kick(ub->chan);
 	kfree(op);
 }
 

@@ -465,7 +465,7 @@ static void ring_if_wanted(struct usbback *ub)
 	bool kick;
 
 	spin_lock_irq(&ub->lock);
-	kick = ub->state == USBBACK_RUNNING && usbif_prod_need_kick(&ub->cq);
+	kick = usbback_session_must_kick(ub);
 	spin_unlock_irq(&ub->lock);
 	if (kick)
 		usbif_chan_kick(ub->chan);

@@ -127,7 +127,7 @@ static void ring_timer(struct timer_list *timer)
  * @value: result of an operation
  *
  * There is room: nothing is taken from the submission ring without. The caller
- * asks usbif_prod_need_kick() before it unlocks and rings afterwards.
+ * asks usbback_session_must_kick() before it unlocks and kicks afterwards.
  */
 void usbback_session_respond(struct usbback *ub, u32 id, u8 status, u16 flags,
 			     u32 actual, u32 value)

@@ -256,8 +256,7 @@ static void urb_complete(struct urb *urb)
 	} else if (!transfer_defer(slot, error, actual, copied,
 				   &unlink)) {
 		unlink = transfer_end(slot, error, actual);
-		kick = ub->state == USBBACK_RUNNING &&
-		       usbif_prod_need_kick(&ub->cq);
+		kick = usbback_session_must_kick(ub);
 		usbback_look_again(ub);
 	}
 	spin_unlock_irqrestore(&ub->lock, flags);
@@ -495,7 +494,7 @@ void usbback_urb_run(struct usbback_ep *ep)
 		/* It may have been marked while it could not be unlinked. */
 		unlink = ep->kills;
 	}
-	kick = ub->state == USBBACK_RUNNING && usbif_prod_need_kick(&ub->cq);
+	kick = usbback_session_must_kick(ub);
 	spin_unlock_irq(&ub->lock);
 	if (unlink)
 		usbback_urb_unlink(ep);
@@ -523,7 +522,7 @@ static bool flush_deferred(struct usbback *ub)
 		usbback_buffer_copy_in(slot, slot->actual);
 	spin_lock_irq(&ub->lock);
 	unlink = transfer_end(slot, slot->error, slot->actual);
-	kick = ub->state == USBBACK_RUNNING && usbif_prod_need_kick(&ub->cq);
+	kick = usbback_session_must_kick(ub);
 	spin_unlock_irq(&ub->lock);
 	if (unlink)
 		usbback_urb_unlink(ep);
