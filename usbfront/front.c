@@ -141,7 +141,9 @@ static void usbfront_timer(struct timer_list *timer)
 		usbfront_timer_arm(uf, xfer->cancel_until - jiffies + 1);
 		xfer = NULL;
 	}
-	wake = xfer || uf->nr_resetting || !uf->is_running ||
+	/* If nobody takes what we submit, the backend may have gone without a word. */
+	wake = kick || xfer || uf->nr_resetting || !uf->is_running ||
+	       READ_ONCE(uf->is_state_unseen) ||
 	       READ_ONCE(uf->is_port_table_unsettled);
 	spin_unlock_irqrestore(&uf->lock, flags);
 	if (kick)
@@ -244,7 +246,7 @@ static bool thread_turn(struct usbfront *uf)
 	bool more = false;
 
 	run_events(uf, events);
-	usbfront_session_look(uf);
+	usbfront_session_look(uf, events & BIT(USBFRONT_EV_TIMER));
 	if (uf->is_running) {
 		more = usbfront_complete(uf);
 		usbfront_ports_look(uf);

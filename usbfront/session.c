@@ -21,6 +21,8 @@
 #include "usbfront.h"
 
 #define LOOK_DELAY		HZ
+#define IMPATIENT_DELAY		msecs_to_jiffies(20)
+#define IMPATIENT_TIME		(2 * HZ)
 #define CLOSE_TIMEOUT		(2 * HZ)
 #define RETRY_FIRST		(2 * HZ)
 #define RETRY_MOST		(60 * HZ)
@@ -79,8 +81,30 @@ static u32 new_nonce(u32 old)
 
 static void write_state(struct usbfront *uf, enum usbif_front_state state)
 {
+	uf->seen_heartbeat = usbif_word_read(&uf->back->heartbeat);
+	uf->state_at = jiffies;
+	uf->is_state_unseen = true;
 	usbif_word_write_release(&uf->front->state, state);
 	usbif_chan_kick(uf->chan);
+}
+
+/*
+ * The doorbell for a state may have been lost: rings again until the backend has looked
+ * at the channel since, soon in the beginning and then once a second.
+ */
+static void insist(struct usbfront *uf, bool is_time)
+{
+	bool is_young = time_before(jiffies, uf->state_at + IMPATIENT_TIME);
+
+	if (usbif_word_read(&uf->back->heartbeat) != uf->seen_heartbeat)
+		uf->is_state_unseen = false;
+	if (uf->state == USBFRONT_RUNNING && !uf->is_state_unseen)
+		return;
+	if (uf->is_state_unseen && is_time)
+		usbif_chan_kick(uf->chan);
+	spin_lock_irq(&uf->lock);
+	usbfront_timer_arm(uf, is_young ? IMPATIENT_DELAY : LOOK_DELAY);
+	spin_unlock_irq(&uf->lock);
 }
 
 /* ---- end ---- */
@@ -102,9 +126,12 @@ static void session_end(struct usbfront *uf)
 	uf->session = 0;
 }
 
+/* The more often it broke in a row, the longer. */
 static void stay_away(struct usbfront *uf)
 {
 	uf->spurned_nonce = uf->back_nonce;
+	if (time_after(jiffies, uf->begun_at + RETRY_MOST))
+		uf->retry_delay = 0;
 	uf->retry_delay = clamp_t(unsigned long, uf->retry_delay * 2,
 				  RETRY_FIRST, RETRY_MOST);
 	uf->retry_at = jiffies + uf->retry_delay;
@@ -211,6 +238,7 @@ static void session_begin(struct usbfront *uf)
 	uf->is_kick_due = false;
 	uf->is_running = true;
 	spin_unlock_irq(&uf->lock);
+	uf->begun_at = jiffies;
 	uf->is_port_table_unsettled = true;
 	uf->stats.sessions++;
 	usbif_word_write(&uf->front->session, uf->session);
@@ -237,10 +265,7 @@ static void look_connecting(struct usbfront *uf)
 		uf->session = usbif_word_read(&uf->back->session);
 		if (uf->session)
 			session_begin(uf);
-		return;
 	}
-	/* Our doorbell may have been lost. */
-	usbif_chan_kick(uf->chan);
 }
 
 /* ---- run ---- */
@@ -277,8 +302,9 @@ static void look_broken(struct usbfront *uf)
 /**
  * usbfront_session_look - go on with the session
  * @uf: channel
+ * @is_time: the timer has expired
  */
-void usbfront_session_look(struct usbfront *uf)
+void usbfront_session_look(struct usbfront *uf, bool is_time)
 {
 	if (uf->state == USBFRONT_RUNNING)
 		look_running(uf);
@@ -288,7 +314,12 @@ void usbfront_session_look(struct usbfront *uf)
 		look_down(uf);
 	if (uf->state == USBFRONT_CONNECTING)
 		look_connecting(uf);
-	if (uf->state == USBFRONT_RUNNING || uf->state == USBFRONT_DEAD)
+	if (uf->state == USBFRONT_RUNNING || uf->state == USBFRONT_CONNECTING) {
+		if (uf->is_state_unseen || uf->state == USBFRONT_CONNECTING)
+			insist(uf, is_time);
+		return;
+	}
+	if (uf->state == USBFRONT_DEAD)
 		return;
 	spin_lock_irq(&uf->lock);
 	usbfront_timer_arm(uf, time_before(jiffies, uf->connect_at) ?

@@ -433,12 +433,16 @@ struct usbfront_stats {
  * @back_nonce: backend we know
  * @spurned_nonce: backend we have given up, until @retry_at
  * @retry_at: jiffies
- * @retry_delay: grows with each session that broke
+ * @retry_delay: grows with each session that broke soon
+ * @begun_at: jiffies at the beginning of the session
  * @nonce: ours
  * @session: number
  * @connect_at: jiffies of the next handshake, not before
  * @refused_why: what was wrong with the layout, said once
  * @is_peer_gone: nobody is behind what the backend's page says
+ * @state_at: jiffies when the state in our page was written
+ * @seen_heartbeat: the backend's just before that
+ * @is_state_unseen: the backend has not looked since
  * @heartbeat: of our page
  * @port_seen: as stored in our page
  * @is_port_table_unsettled: an entry was being changed
@@ -495,11 +499,15 @@ struct usbfront {
 	u32 spurned_nonce;
 	unsigned long retry_at;
 	unsigned long retry_delay;
+	unsigned long begun_at;
 	u32 nonce;
 	u32 session;
 	unsigned long connect_at;
 	enum usbif_why refused_why;
 	bool is_peer_gone;
+	unsigned long state_at;
+	u32 seen_heartbeat;
+	bool is_state_unseen;
 	u32 heartbeat;
 	u32 port_seen;
 	bool is_port_table_unsettled;
@@ -549,7 +557,7 @@ void usbfront_break(struct usbfront *uf, enum usbif_error error,
 		    const char *what, u32 value, u32 limit);
 
 /* session.c: thread only */
-void usbfront_session_look(struct usbfront *uf);
+void usbfront_session_look(struct usbfront *uf, bool is_time);
 void usbfront_session_drop(struct usbfront *uf, bool is_peer_gone);
 void usbfront_session_close(struct usbfront *uf);
 const char *usbfront_state_name(enum usbfront_state state);

@@ -504,6 +504,7 @@ bool back_look(struct back *b)
 	struct usbif_req wire;
 	int n, i;
 
+	usbif_word_write(&b->page->heartbeat, ++b->heartbeat);
 	session_look(b);
 	if (b->state != USBIF_BACK_CONNECTED || b->is_deaf ||
 	    usbif_word_read_acquire(&b->front->state) != USBIF_FRONT_RUNNING)

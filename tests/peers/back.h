@@ -51,6 +51,7 @@ struct back {
 	u32 front_nonce;
 	u32 state;
 	u32 port_gen;
+	u32 heartbeat;
 	u8 port_version[USBIF_MAX_PORTS + 1];
 	struct usbif_port_state port[USBIF_MAX_PORTS + 1];
 	bool is_held[USBIF_MAX_PORTS + 1][256];
