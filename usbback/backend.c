@@ -124,8 +124,8 @@ void usbback_wake(struct usbback *ub)
  * usbback_look_again - wake the thread if the frontend has submitted something
  * @ub: channel; under its lock
  *
- * Called when a request ends: frontends don't ring for requests that stand behind
- * others of their endpoint.
+ * Called when requests have ended, whoever ended them: frontends don't ring for
+ * requests that stand behind others of their endpoint.
  */
 void usbback_look_again(struct usbback *ub)
 {

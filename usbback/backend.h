@@ -452,8 +452,14 @@ void usbback_session_respond(struct usbback *ub, u32 id, u8 status, u16 flags,
 /* Whether to kick for the answers of this hold of ub->lock, after it. */
 static inline bool usbback_session_must_kick(struct usbback *ub)
 {
+	bool kick;
+
 	lockdep_assert_held(&ub->lock);
-	return ub->state == USBBACK_RUNNING && usbif_prod_need_kick(&ub->cq);
+	if (ub->state != USBBACK_RUNNING)
+		return false;
+	kick = usbif_prod_need_kick(&ub->cq);
+	usbback_look_again(ub);
+	return kick;
 }
 
 /* port.c */

@@ -257,7 +257,6 @@ static void urb_complete(struct urb *urb)
 				   &unlink)) {
 		unlink = transfer_end(slot, error, actual);
 		kick = usbback_session_must_kick(ub);
-		usbback_look_again(ub);
 	}
 	spin_unlock_irqrestore(&ub->lock, flags);
 	if (unlink)
