@@ -316,6 +316,9 @@ static void usbback_disconnect(struct usb_device *udev)
 
 	WRITE_ONCE(bdev->gone, true);
 	usbback_rules_detach_dev(bdev);
+	/* The interface driver has a pointer to bdev. */
+	if (udev->actconfig)
+		usb_set_configuration(udev, -1);
 	usbback_rules_del_dev(bdev);
 	dev_set_drvdata(&udev->dev, NULL);
 	pm_runtime_put(&udev->dev);
