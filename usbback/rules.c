@@ -371,16 +371,6 @@ static struct usbback_dev *backend_dev(const struct usbback *ub)
 	return bdev;
 }
 
-static bool backend_is_unused(const struct backend_entry *entry)
-{
-	bool unused;
-
-	mutex_lock(&usbback_rules_lock);
-	unused = !entry->users;
-	mutex_unlock(&usbback_rules_lock);
-	return unused;
-}
-
 /**
  * usbback_rules_backend_removed - a backend is going away
  * @ub: backend; has no device and gets none when this returns
@@ -399,7 +389,7 @@ void usbback_rules_backend_removed(struct usbback *ub)
 	mutex_unlock(&usbback_rules_lock);
 	if (!entry)
 		return;
-	wait_event(backend_unused, backend_is_unused(entry));
+	wait_event(backend_unused, !READ_ONCE(entry->users));
 
 	while ((bdev = backend_dev(ub))) {
 		mutex_lock(&bdev->mutex);
