@@ -84,9 +84,10 @@ int usbback_rule_claim(struct usbback_rule *rule, struct usb_device *hdev)
 	int err;
 
 	lockdep_assert_held(&usbback_rules_lock);
+	err = usb_hub_claim_port(hdev, port1, rule_owner(rule));
+	/* It is ours, and only lost if the hub driver was unbound meanwhile. */
 	if (rule->hdev == hdev)
 		return 0;
-	err = usb_hub_claim_port(hdev, port1, rule_owner(rule));
 	rule->foreign = err == -EBUSY;
 	if (err)
 		return err;
