@@ -352,6 +352,11 @@ static int interface_probe(struct usb_interface *intf,
 
 static void interface_disconnect(struct usb_interface *intf)
 {
+	struct usbback_dev *bdev = usb_get_intfdata(intf);
+
+	/* Nothing else tells that somebody has written 0 to "authorized". */
+	if (!bdev->udev->authorized)
+		usbback_rules_dev_changed(bdev);
 }
 
 static int interface_suspend(struct usb_interface *intf, pm_message_t message)

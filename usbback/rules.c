@@ -278,6 +278,21 @@ void usbback_rules_del_dev(struct usbback_dev *bdev)
 }
 
 /**
+ * usbback_rules_dev_changed - look at a device again
+ * @bdev: device
+ */
+void usbback_rules_dev_changed(struct usbback_dev *bdev)
+{
+	struct usbback_rule *rule;
+
+	mutex_lock(&usbback_rules_lock);
+	rule = usbback_rules_find(bdev->busid);
+	if (rule && rule->bdev == bdev)
+		rule_queue(rule);
+	mutex_unlock(&usbback_rules_lock);
+}
+
+/**
  * usbback_rules_device_added - claim the ports of a new hub, look at a new device
  * @udev: device or hub, its device lock is held
  */

@@ -70,6 +70,7 @@ bool usbback_rules_match(struct usb_device *udev);
 int usbback_rules_add_dev(struct usbback_dev *bdev);
 void usbback_rules_detach_dev(struct usbback_dev *bdev);
 void usbback_rules_del_dev(struct usbback_dev *bdev);
+void usbback_rules_dev_changed(struct usbback_dev *bdev);
 void usbback_rules_device_added(struct usb_device *udev);
 void usbback_rules_device_removed(struct usb_device *udev);
 

@@ -215,10 +215,13 @@ static int dev_place(struct usbback_dev *bdev, struct usbback *ub,
 	lockdep_assert_held(&bdev->mutex);
 	if (READ_ONCE(bdev->gone))
 		return 0;
-	if (!dev_is_on(bdev, ub, spec))
+	if (!dev_is_on(bdev, ub, spec) || !usbback_dev_udev(bdev)->authorized)
 		usbback_rules_unplug(bdev, USBIF_REASON_DETACHED);
 	if (bdev->ub)
 		return 0;
+	/* It could not be configured. */
+	if (!usbback_dev_udev(bdev)->authorized)
+		return -EACCES;
 	if (bdev->used)
 		return -EAGAIN;
 	return ub ? dev_plug(bdev, ub, spec) : 0;
@@ -270,6 +273,8 @@ static int dev_renew(struct usbback_dev *bdev)
 static const char *place_error(int err)
 {
 	switch (err) {
+	case -EACCES:
+		return "is not authorized on the host";
 	case -EBUSY:
 		return "another device has the vport";
 	case -EINVAL:
