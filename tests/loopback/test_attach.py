@@ -103,6 +103,19 @@ class Cases:
         out = self.vm.run(f"/usr/bin/python3 /tmp/intruder.py {node}").out
         tap.expect_equal(out.split(), ["EBUSY", "EBUSY"], "answers")
 
+    def authorized(self) -> None:
+        """A device that is no longer authorized goes, and comes again."""
+        disk = self.disk()
+        source = self.loop.source(disk)
+        busid = self.loop.attach(disk, 2)
+        child_node(self.vm, busid, "block/sd?")
+        node = f"/sys/bus/usb/devices/{source}/authorized"
+        self.vm.run(f"echo 0 > {node}")
+        self.loop.wait(source, "refused is not authorized on the host")
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        self.vm.run(f"echo 1 > {node}")
+        child_node(self.vm, self.loop.attach(disk, 2), "block/sd?")
+
     def back(self) -> None:
         """The host gets the device as new, also in the middle of a transfer."""
         disk = self.disk()
@@ -181,6 +194,7 @@ def main() -> None:
                     ("virtual controllers are refused", "own_bus"),
                     ("moved between guests", "moved"),
                     ("host programs keep out", "intruder"),
+                    ("authorization withdrawn", "authorized"),
                     ("back to the host", "back"),
                     ("guest driver reloaded", "reloaded"),
                     ("cycles", "cycles"),
