@@ -27,7 +27,8 @@ from cache import compile_tool, say  # noqa: E402
 from gadget import Dummies, Gadget  # noqa: E402
 from nested import KvmHost  # noqa: E402
 
-PATHS = (paths.Path, paths.UsbHost, paths.UsbIp, paths.VirtioBlk)
+PATHS: tuple[type[paths.Path], ...] = (
+    paths.Path, paths.UsbHost, paths.UsbIp, paths.VirtioBlk, paths.Ring)
 
 
 def chosen(what: str, words: str, known: list[str]) -> list[str]:
@@ -91,7 +92,7 @@ class Bench:
         load = compile_tool("load", source=File(__file__).with_name("load.c"))
         with KvmHost(controller=None, icount=True, memory=3072,
                      kernel=self.args.kernel) as host:
-            host.run(f"mkdir -p {paths.RUN} && cp {load} {paths.LOAD}")
+            host.run(f"{paths.NO_WATCHDOG}; mkdir -p {paths.RUN} && cp {load} {paths.LOAD}")
             devices = gadgets(host)
             ways = [kind(host, load) for kind in self.kinds]
             for way in ways:

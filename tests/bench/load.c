@@ -2,22 +2,23 @@
 /*
  * The program that does the work of make bench, the same on every path to a device.
  *
- *   load [-m PORT] control SERIAL COUNT              GET_DESCRIPTOR, one after the other
- *   load [-m PORT] bulk SERIAL in|out LEN DEPTH COUNT
- *   load [-m PORT] echo SERIAL COUNT                 interrupt OUT, then interrupt IN
- *   load [-m PORT] disk NODE seq|random BLOCK COUNT  O_DIRECT reads
- *   load [-m PORT] nothing                           what the marks themselves cost
- *   load [-m PORT] bound PRODUCT ACTION...           do it, wait for the driver to be bound
- *   load [-m PORT] do ACTION...
+ *   load [OPTIONS] control SERIAL COUNT              GET_DESCRIPTOR, one after the other
+ *   load [OPTIONS] bulk SERIAL in|out LEN DEPTH COUNT
+ *   load [OPTIONS] echo SERIAL COUNT                 interrupt OUT, then interrupt IN
+ *   load [OPTIONS] disk NODE seq|random BLOCK COUNT  O_DIRECT reads
+ *   load [OPTIONS] nothing                           what the marks themselves cost
+ *   load [OPTIONS] bound PRODUCT ACTION...           do it, wait for the driver to be bound
+ *   load [OPTIONS] do ACTION...
  *   load monitor SOCKET FILE... [-- ACTION...]       the other end of PORT, on the host
- *   load export BUSID PORT                           usbip-host: serve one connection
+ *   load export BUSID PORT                           take the device, serve one connection
  *
  * ACTION is one of: write FILE TEXT; line SOCKET TEXT; import ADDRESS PORT ROOT_PORT; mark.
  *
- * With -m the program writes an octet to the virtio port of that name and waits for the answer, right
+ * With -m PORT the program writes an octet to the virtio port of that name and waits for the answer, right
  * before and right after the measured part. On the host the monitor prints the content of the
  * files (counters) in between, so they are read at the right moment of the guest's time,
- * whatever the machine that emulates it all is doing.
+ * whatever the machine that emulates it all is doing. With -f FILE after it, the program
+ * does the same with a file of the guest.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,6 +44,7 @@
 #include <x86intrin.h>
 
 #define USB_DEVICES	"/sys/bus/usb/devices"
+#define USB_DRIVERS	"/sys/bus/usb/drivers"
 #define VHCI		"/sys/devices/platform/vhci_hcd.0"
 #define MAX_DEPTH	64
 #define WARM_UP		16
@@ -50,6 +52,7 @@
 #define REPORT		60	/* shorter than a packet, or the gadget sends an empty one after it */
 
 static int marker = -1;		/* the virtio port, or -1 */
+static char *counters[2];	/* a file of the guest, too */
 
 __attribute__((noreturn, format(printf, 1, 2)))
 static void die(const char *format, ...)
@@ -152,6 +155,26 @@ static void mark(char what)
 		die("the monitor does not answer");
 }
 
+/* What the files say now. */
+static void sample(char what, char **files)
+{
+	char buf[65536];
+	ssize_t n;
+
+	printf("mark %c\n", what);
+	for (; *files && strcmp(*files, "--"); files++) {
+		int fd = open(*files, O_RDONLY);
+
+		printf("file %s\n", *files);
+		while (fd >= 0 && (n = read(fd, buf, sizeof(buf))) > 0)
+			fwrite(buf, 1, n, stdout);
+		if (fd >= 0)
+			close(fd);
+	}
+	printf("end\n");
+	fflush(stdout);
+}
+
 /* --- results --- */
 
 struct result {
@@ -167,6 +190,8 @@ static void begin(struct result *r, size_t count, bool single)
 	r->count = count;
 	if (single)
 		r->times = buffer(count * sizeof(*r->times));
+	if (counters[0])
+		sample('b', counters);
 	mark('B');
 	r->start = now_ns();
 }
@@ -175,6 +200,8 @@ static void finish(struct result *r)
 {
 	r->total = now_ns() - r->start;
 	mark('E');
+	if (counters[0])
+		sample('e', counters);
 }
 
 static int compare(const void *a, const void *b)
@@ -364,7 +391,8 @@ static void do_bulk(char **argv)
 		urbs[n].buffer = buffer(len);
 		urbs[n].buffer_length = len;
 	}
-	bulk_run(&d, urbs, depth, depth + WARM_UP, NULL);
+	/* Long enough for the guest to have touched all the memory it will use. */
+	bulk_run(&d, urbs, depth, depth + count / 4, NULL);
 	begin(&r, count, depth == 1);
 	bulk_run(&d, urbs, depth, count, r.times);
 	finish(&r);
@@ -507,7 +535,18 @@ static void import(const char *address, const char *port, const char *root_port)
 	close(fd);
 }
 
-/* What usbipd does. */
+/* What "usbip bind" does. */
+static void usbip_bind(const char *busid)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "add %s", busid);
+	write_text(USB_DRIVERS "/usbip-host/match_busid", text);
+	write_text(USB_DRIVERS "/usb/unbind", busid);
+	write_text(USB_DRIVERS "/usbip-host/bind", busid);
+}
+
+/* What usbipd does; the device is taken from its driver when the guest asks for it. */
 static void do_export(char **argv)
 {
 	int fd, on = 1, speed, bus, dev;
@@ -523,6 +562,7 @@ static void do_export(char **argv)
 	if (fd < 0)
 		die("accept");
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	usbip_bind(argv[0]);
 	if (!read_text(text, sizeof(text), USB_DEVICES "/%s/speed", argv[0]))
 		die("no device %s", argv[0]);
 	speed = atoi(text) >= 5000 ? USB_SPEED_SUPER : USB_SPEED_HIGH;
@@ -592,25 +632,6 @@ static void do_bound(char **argv)
 
 /* --- the host's end of the marks --- */
 
-static void sample(char what, char **files)
-{
-	char buf[65536];
-	ssize_t n;
-
-	printf("mark %c\n", what);
-	for (; *files && strcmp(*files, "--"); files++) {
-		int fd = open(*files, O_RDONLY);
-
-		printf("file %s\n", *files);
-		while (fd >= 0 && (n = read(fd, buf, sizeof(buf))) > 0)
-			fwrite(buf, 1, n, stdout);
-		if (fd >= 0)
-			close(fd);
-	}
-	printf("end\n");
-	fflush(stdout);
-}
-
 static void do_monitor(char **argv)
 {
 	int fd = unix_socket(argv[0]);
@@ -660,6 +681,11 @@ int main(int argc, char **argv)
 {
 	if (argc > 3 && !strcmp(argv[1], "-m")) {
 		open_marker(argv[2]);
+		argv += 2;
+		argc -= 2;
+	}
+	if (argc > 3 && !strcmp(argv[1], "-f")) {
+		counters[0] = argv[2];
 		argv += 2;
 		argc -= 2;
 	}

@@ -23,10 +23,15 @@ LOAD = "/run/bench/load"        # in the host
 GUEST_LOAD = "/bin/load"
 RUN = "/run/bench"
 PORT = "usbif.mark"
+# So that the guest does not exit for pages that it uses for the first time.
+TOUCH_MEMORY = ("head -c $(awk '/MemFree/ {print int($2 * 0.8)}' "
+                "/proc/meminfo)k /dev/zero > /fill; rm /fill")
 STORAGE = ("usb_storage", "sd_mod")
 PRODUCTS = {rows.ZERO: "525/a4a0/", rows.DISK: "525/a4a5/",
             rows.ECHO: "525/a4ac/"}
 DEBUG = "/sys/kernel/debug"
+# Minutes of the emulated clock pass while an idle host waits for its root.
+NO_WATCHDOG = "echo 0 > /proc/sys/kernel/hung_task_timeout_secs"
 TRACE = "/sys/kernel/tracing/events/kvm"
 # Events of KVM that are counted on demand, and by what.
 EVENTS = {"kvm_exit": "exit_reason.hex", "kvm_msr": "ecx.hex,write",
@@ -121,6 +126,7 @@ class GuestPath(Path):
     def __init__(self, host: KvmHost, load: File) -> None:
         super().__init__(host, load)
         self.monitor: Job | None = None
+        self.guest_counters = ""
         self.seen = 0
 
     def file(self, kind: str) -> str:
@@ -145,7 +151,9 @@ class GuestPath(Path):
         self.where = self.host.start_guest(
             self.key, args=args + self.arguments(), files=self.files(),
             modules=self.modules, boot_timeout=300)
-        self.where.run("mount -t debugfs d /sys/kernel/debug", check=False)
+        self.where.run(f"{NO_WATCHDOG}; mount -t debugfs d {DEBUG}",
+                       check=False)
+        self.where.run(TOUCH_MEMORY, timeout=60)
         if "usb_storage" in self.modules:
             self.where.run(
                 "echo 0 > /sys/module/usb_storage/parameters/delay_use")
@@ -226,12 +234,18 @@ class GuestPath(Path):
     def measure(self, work: str) -> tuple[dict[str, Any],
                                           list[dict[str, str]]]:
         assert self.monitor
-        result = result_of(self.where.spawn(
-            f"exec {GUEST_LOAD} -m {PORT} {work}", stdin=False))
+        options = f"-m {PORT}"
+        if self.guest_counters:
+            options += f" -f {self.guest_counters}"
+        job = self.where.spawn(f"exec {GUEST_LOAD} {options} {work}",
+                               stdin=False)
+        result = result_of(job)
         self.monitor.wait_output(r"(?s)(^mark .*?^end$.*?){%d}"
                                  % (self.seen + 2))
         found = samples(self.monitor.output())[self.seen:]
         self.seen += 2
+        for mark, ours in zip(found, samples(job.output())):
+            mark.update(ours)
         return result, found
 
 
@@ -288,10 +302,6 @@ class UsbIp(GuestPath):
 
     def attach(self, gadget: Gadget) -> float:
         busid = gadget.busid()
-        self.host.run(
-            "cd /sys/bus/usb/drivers; "
-            f"printf 'add {busid}' > usbip-host/match_busid && "
-            f"echo {busid} > usb/unbind && echo {busid} > usbip-host/bind")
         server = self.host.spawn(f"exec {LOAD} export {busid} {self.number}",
                                  stdin=False)
         server.wait_output("^ready")
@@ -350,3 +360,41 @@ class VirtioBlk(GuestPath):
 
     def node(self, gadget: Gadget) -> str:
         return "/dev/vda"
+
+
+class Ring(GuestPath):
+    """usbback on the host, usbfront in the guest."""
+
+    key = "ring"
+    title = "usbif"
+    modules = STORAGE
+
+    def arguments(self) -> list[str]:
+        return shlex.split(self.host.run(f"usbctl qemu-args {self.key}").out)
+
+    def files(self) -> dict[str, str | File]:
+        return {**super().files(),
+                "/usbfront.ko": self.host.share / "usbfront.ko"}
+
+    def start(self) -> None:
+        self.host.install()
+        self.host.load()
+        self.host.run(f"usbctl serve {self.key}")
+        super().start()
+
+    def prepare(self) -> None:
+        self.where.run("insmod /usbfront.ko")
+        self.guest_counters = self.where.wait_for(
+            f"ls {DEBUG}/usbfront/*").out.strip()
+
+    def counters(self) -> list[str]:
+        return [*super().counters(), f"{DEBUG}/usbback/{self.key}/channel"]
+
+    def action(self, gadget: Gadget) -> list[str]:
+        return ["write", f"{self.host.SYSFS}/new_vport",
+                f"{gadget.busid()}:{self.key}:0:1"]
+
+    def detach(self, gadget: Gadget) -> None:
+        self.host.write("remove_vport", gadget.busid())
+        self.where.wait_for("! grep -qx " + shlex.quote(gadget.name)
+                            + " /sys/bus/usb/devices/*/serial", 30)

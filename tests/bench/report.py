@@ -50,6 +50,10 @@ def _difference(marks: list[dict[str, str]]) -> dict[str, int]:
         name = file.rsplit("/", 1)[-1]
         if name == "hist":
             name = file.rsplit("/", 2)[-2]
+        elif "/usbfront/" in file:
+            name = "front"
+        elif "/usbback/" in file:
+            name = "back"
         for key, value in _numbers(text).items():
             found[f"{name} {key}".strip()] = value - old.get(key, 0)
     return found
