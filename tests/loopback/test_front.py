@@ -113,6 +113,15 @@ def abused(bench: Bench) -> None:
     tap.expect_equal(done.rc, 0, "exit code of front_abuse")
 
 
+def fuzzed(bench: Bench) -> str:
+    """Damaged requests, while somebody scribbles over the shared memory."""
+    seed = os.environ.get("USBIF_SEED") or str(random.randrange(1, 1 << 32))
+    seconds = tap.scaled(10, 600)
+    return bench.vm.run(
+        f"{compile_peer('front_fuzz', 'front')} vm1 {seconds} {seed} 2>&1",
+        timeout=seconds + 60).out.strip().replace("\n", ": ")
+
+
 def killed(bench: Bench) -> None:
     """A frontend that dies leaves a channel, which can be dropped."""
     job = bench.vm.spawn(f"exec {bench.abuse} vm1")
@@ -173,8 +182,8 @@ def chaos_unplugged(bench: Bench) -> str:
     return chaos(bench, yank=True)
 
 
-CASES = [one_sector, many_sectors, zero_copy, copied, abused, killed, unplugged,
-         chaos, chaos_copied, chaos_unplugged]
+CASES = [one_sector, many_sectors, zero_copy, copied, abused, fuzzed, killed,
+         unplugged, chaos, chaos_copied, chaos_unplugged]
 
 
 def main() -> None:
