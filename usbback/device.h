@@ -29,6 +29,7 @@ struct usbback_dev {
 	char busid[USBBACK_BUSID_MAX + 1];
 	bool gone;
 	bool resetting;
+	/* Serialises attach, detach and reset of this device. */
 	struct mutex mutex;
 	bool used;
 	struct usbback *ub;

@@ -39,8 +39,10 @@ struct usbback_text;	/* a file being written: sysfs.c */
 
 /* ---- backend.c: called by rules.c / device.c / cdev.c / pci.c ---- */
 
-/* Creates the backend of guest @name on @chan and starts it; takes over @chan. NULL
- * name: unnamed yet (PCI channel of a driver VM), see usbback_channels_name(). */
+/*
+ * Creates the backend of guest @name on @chan and starts it; takes over @chan. NULL
+ * name: unnamed yet (PCI channel of a driver VM), see usbback_channels_name().
+ */
 struct usbback *usbback_create(struct usbif_chan *chan, const char *name);
 /* Ends session, detaches, waits for every URB, releases chan. Idempotent per object. */
 void usbback_destroy(struct usbback *ub);
