@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A driver VM and two guests, joined by nothing but usbctl serve.
+
+        this machine: usbctl serve 1, usbctl serve 2
+             |                |                |
+      +------+------+  +------+------+  +------+------+
+      | driver VM   |  | guest 1     |  | guest 2     |
+      | qemu-xhci   |  | usbfront    |  | usbfront    |
+      |  usbback ===|==| region 1    |  |             |
+      |          ===|==|=============|==| region 2    |
+      +-------------+  +-------------+  +-------------+
+
+USB devices of the driver VM (root hubs: bus 1 is USB 2, bus 2 is USB 3):
+
+    2-1    stick with a file system     1-4    serial adapter
+    1-2    hub                          2-5    disk of guest 1
+    1-2.1  keyboard                     2-6    disk of guest 2
+    1-2.3  network adapter              dummy_hcd: source and sink
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / d)
+                for d in ("demo", "lib")]
+import kernels  # noqa: E402
+from cache import compile_tool  # noqa: E402
+from devices import DRIVERS, Keyboard, Network, Serial, Stick  # noqa: E402
+from gadget import Dummies, Gadget, child_node  # noqa: E402
+from nested import usbctl_binary  # noqa: E402
+from tap import expect, expect_equal  # noqa: E402
+from usbif import Backend  # noqa: E402
+from vm import VM, Job  # noqa: E402
+
+MIB = 32        # size of the disks
+GUESTS = ("1", "2")
+RULES = ("2-1:1:0:1", "2-5:1:0:2", "1-2.3:1:0:3",
+         "1-4:2:0:1", "1-2.1:2:0:2", "2-6:2:0:3")
+DISKS = {"1": 2, "2": 3}        # ports of the guests
+
+
+class Machines:
+    """All of it."""
+
+    def __init__(self, scratch: Path, kernel: str = "6.1") -> None:
+        self.scratch = scratch
+        self.kernel = kernel
+        self.usbctl = usbctl_binary()
+        self.env = dict(os.environ, USBIF_RUNDIR=str(scratch / "run"))
+        self.stick = Stick(scratch)
+        self.serial = Serial(scratch)
+        self.network = Network(scratch)
+        self.keyboard = Keyboard()
+        for name in GUESTS:
+            with open(scratch / f"disk{name}", "wb") as f:
+                f.truncate(MIB << 20)
+        self.driver: VM
+        self.back: Backend
+        self.zero: Gadget | None = None
+        self.guests: dict[str, VM] = {}
+
+    def __enter__(self) -> Machines:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for vm in (getattr(self, "driver", None), *self.guests.values()):
+            if vm:
+                vm.close()
+        for name in GUESTS:
+            self.run(f"drop {name}", None)
+
+    # ---- usbctl here
+
+    def run(self, words: str, rc: int | None = 0) -> str:
+        """usbctl on this machine."""
+        result = subprocess.run([str(self.usbctl), *words.split()], text=True,
+                                env=self.env, check=False, timeout=60,
+                                stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT)
+        if rc is not None:
+            expect_equal(result.returncode, rc,
+                         f"usbctl {words} ({result.stdout.strip()})")
+        return result.stdout
+
+    def serve(self, name: str) -> None:
+        """The server of a guest."""
+        self.run(f"serve {name} --backend-socket "
+                 f"{self.scratch}/driver-{name}.sock")
+
+    def server(self, name: str) -> int:
+        """Its process."""
+        return int((self.scratch / f"run/{name}.pid").read_text("ascii"))
+
+    # ---- machines
+
+    def start_driver(self) -> VM:
+        """Boots the driver VM; nothing is loaded."""
+        args = self.stick.args() + self.serial.args() + self.network.args()
+        disks = []
+        for name in GUESTS:
+            args += ["-blockdev", f"driver=file,node-name=file-{name},"
+                     f"filename={self.scratch}/disk{name}", "-blockdev",
+                     f"driver=raw,node-name=disk-{name},file=file-{name}"]
+            disks.append(f"usb-storage,id=disk{name},bus=xhci.0,"
+                         f"port={4 + int(name)},drive=disk-{name}")
+            args += shlex.split(self.run(f"qemu-args --backend {name}"))
+        self.driver = VM(
+            "driver", self.kernel, memory=512, args=args, devices=[
+                "qemu-xhci,id=xhci,p2=8,p3=8", self.stick.device(),
+                "usb-hub,bus=xhci.0,port=2", self.keyboard.device(),
+                self.network.device(),
+                self.serial.device().replace("port=2.2", "port=4"), *disks])
+        self.back = Backend(self.driver)
+        self.driver.run("modprobe -a xhci-pci " + " ".join(DRIVERS))
+        return self.driver
+
+    def addresses(self) -> list[str]:
+        """PCI addresses of the channels, in the order of GUESTS."""
+        out = self.driver.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
+        return [line.split("/")[5] for line in sorted(out.split())]
+
+    def load_back(self, restore: bool = False) -> None:
+        """usbback, names, rules; by hand or by what is in /etc/usbif."""
+        self.back.load()
+        if restore:
+            return self.restore_back()
+        for address, name in zip(self.addresses(), GUESTS):
+            self.driver.run(f"usbctl name {address} {name}")
+        for rule in RULES:
+            self.back.rule(rule)
+        return None
+
+    def write_config(self) -> None:
+        """/etc/usbif of the driver VM."""
+        names = "".join(f"{a} {n}\\n"
+                        for a, n in zip(self.addresses(), GUESTS))
+        rules = "\\n".join(RULES)
+        self.driver.run("mkdir -p /etc/usbif && "
+                        f"printf '{names}' > /etc/usbif/channels && "
+                        f"printf '{rules}\\n' > /etc/usbif/rules")
+
+    def restore_back(self) -> None:
+        """What a unit does at boot."""
+        self.write_config()
+        out = self.driver.run("usbctl restore").out
+        expect(f"2 channel names, {len(RULES)} rules" in out, out)
+
+    def plug_zero(self) -> Gadget:
+        """A source and sink in the driver VM."""
+        self.zero = Dummies(self.driver, 1).source_sink("zero")
+        return self.zero
+
+    def start_guest(self, name: str, load: bool = True) -> VM:
+        """Boots a guest."""
+        guest = VM(f"guest{name}", self.kernel, memory=384,
+                   args=shlex.split(self.run(f"qemu-args {name}")))
+        self.guests[name] = guest
+        guest.run("modprobe -a usbcore " + " ".join(DRIVERS))
+        if load:
+            self.load_front(name)
+        return guest
+
+    def load_front(self, name: str) -> None:
+        """usbfront."""
+        self.guests[name].run(
+            f"insmod {kernels.build(self.kernel)}/usbfront.ko")
+
+    # ---- what is seen
+
+    def wait_attached(self, name: str | None = None, timeout: float = 40) -> None:
+        """All devices (of one guest) are where their rules say."""
+        for rule in RULES:
+            busid, vm = rule.split(":")[:2]
+            if name in (None, vm):
+                self.back.wait(busid, "attached", timeout)
+
+    def superspeed(self, name: str, port: int) -> str:
+        """Bus ID of a port of the USB 3 root hub in a guest."""
+        out = self.guests[name].wait_for(
+            "for d in /sys/bus/usb/devices/usb*; do "
+            "[ $(cat $d/speed) -ge 5000 ] && echo ${d##*usb} && exit 0; "
+            "done; exit 1").out
+        return f"{out.split()[0]}-{port}"
+
+    def disk(self, name: str, timeout: float = 40) -> str:
+        """The guest's own disk."""
+        busid = self.superspeed(name, DISKS[name])
+        return "/dev/" + child_node(self.guests[name], busid, "block/sd?",
+                                    timeout)
+
+    def verify(self, name: str, seconds: int) -> Job:
+        """Writes and reads the guest's own disk for that long."""
+        return self.guests[name].spawn(
+            f"exec {compile_tool('verify')} {self.disk(name)} 0 {MIB} {seconds}",
+            stdin=False)
+
+    def requests(self) -> dict[str, int]:
+        """Requests taken from each guest so far."""
+        out = self.driver.run("cat /sys/bus/usb/drivers/usbback/channels").out
+        return {line.split()[0]: int(re.findall(r" requests=(\d+)", line)[0])
+                for line in out.splitlines()}
+
+
+def verified(job: Job, seconds: int, gap: int = 0) -> str:
+    """The end of a verify: all was right, and it never stood still for long."""
+    rc = job.wait(seconds + 60)
+    expect_equal(rc, 0, f"the end of verify ({job.output()})")
+    counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", job.output(), re.M)]
+    expect_equal(len(counts), seconds, "number of seconds")
+    still = sum(now == before for before, now in zip([0, *counts], counts))
+    expect(still <= gap, f"it stood still for {still} s:\n{job.output()}")
+    return f"{job.vm.name} {counts[-1] >> 20} MiB"
