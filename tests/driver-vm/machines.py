@@ -173,6 +173,17 @@ class Machines:
         self.guests[name].run(
             f"insmod {kernels.build(self.kernel)}/usbfront.ko")
 
+    def complete(self) -> None:
+        """Loads and writes what is missing still, whoever was to do it."""
+        if self.driver.run("test -e /sys/module/usbback", check=False).rc:
+            self.back.load()
+        self.restore_back()
+        for name in GUESTS:
+            if self.guests[name].run("test -e /sys/module/usbfront",
+                                     check=False).rc:
+                self.load_front(name)
+        self.wait_attached()
+
     # ---- what is seen
 
     def wait_attached(self, name: str | None = None, timeout: float = 40) -> None:
