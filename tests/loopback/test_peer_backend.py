@@ -15,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
-from gadget import child_node, find_device  # noqa: E402
+from gadget import child_node, device_node, find_device  # noqa: E402
 from peers import compile_peer  # noqa: E402
 from vm import VM  # noqa: E402
 
 IMAGE = 8 << 20
+PYTHON = "/usr/bin/python3"
 DISK, SINK = 1, 2
 DEBUG = "/sys/kernel/debug/usbfront/peer"
 SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000"}
@@ -201,6 +202,61 @@ def replugged_at_once(peer: Peer) -> None:
     peer.compare(peer.node())
 
 
+def hub_driver(peer: Peer) -> None:
+    """All that can be done to a device, a port and a hub from outside."""
+    busid = find_device(peer.vm, "back-disk")
+    device = f"/sys/bus/usb/devices/{busid}"
+    hub = f"/sys/bus/usb/devices/{busid.split('-')[0]}-0:1.0"
+    port = f"{hub}/usb{busid.replace('-', '-port')}"
+    gone = "! ls /dev/sd? 2> /dev/null"
+    for off, on in (
+            (f"echo 0 > {device}/authorized", f"echo 1 > {device}/authorized"),
+            (f"echo 0 > {device}/bConfigurationValue",
+             f"echo 1 > {device}/bConfigurationValue"),
+            (f"echo {busid} > /sys/bus/usb/drivers/usb/unbind",
+             f"echo {busid} > /sys/bus/usb/drivers/usb/bind"),
+            (f"echo 1 > {port}/disable", f"echo 0 > {port}/disable"),
+            (f"echo {hub.split('/')[-1]} > /sys/bus/usb/drivers/hub/unbind",
+             f"echo {hub.split('/')[-1]} > /sys/bus/usb/drivers/hub/bind")):
+        peer.vm.run(off)
+        peer.vm.wait_for(gone)
+        peer.vm.run(on)
+        peer.compare(peer.node(), "120k")
+
+
+def resets(peer: Peer) -> None:
+    """Resets from user space in the middle of reads, which go on."""
+    node = peer.node()
+    usbfs = device_node(peer.vm, find_device(peer.vm, "back-disk"))
+    job = peer.vm.spawn(f"for i in 1 2 3 4 5 6 7 8 9; do dd if={node} bs=64k "
+                        "iflag=direct | cmp - /tmp/image; done 2>&1 | "
+                        "grep -v ^[0-9]")
+    for _ in range(tap.scaled(5, 100)):
+        peer.vm.run(f"{PYTHON} -c 'import fcntl; "
+                    f"fcntl.ioctl(open(\"{usbfs}\", \"wb\"), 0x5514)'")
+    job.wait(90)
+    tap.expect_equal(job.output(), "")
+
+
+def suspends(peer: Peer) -> None:
+    """Devices and hubs are suspended when idle, and woken by use or news."""
+    node = peer.node()
+    busid = find_device(peer.vm, "back-disk")
+    target = f"/sys/block/{node[5:]}/device"
+    for power in (f"/sys/bus/usb/devices/{busid}/power", f"{target}/power"):
+        peer.vm.run(f"echo 0 > {power}/autosuspend_delay_ms; "
+                    f"echo auto > {power}/control")
+    bus = busid.split("-")[0]
+    for name in (busid, f"usb{bus}"):
+        peer.vm.wait_for(f"grep -q suspended /sys/bus/usb/devices/{name}/"
+                         "power/runtime_status", 20)
+    peer.compare(node)
+    peer.unplug(DISK)
+    peer.vm.wait_for(f"grep -q suspended /sys/bus/usb/devices/usb{bus}/"
+                     "power/runtime_status", 20)
+    peer.compare(peer.disk())
+
+
 def failing(peer: Peer) -> None:
     """Errors on the wire are what usb-storage has always dealt with."""
     node = peer.node()
@@ -282,6 +338,31 @@ def comes_and_goes(peer: Peer) -> None:
     peer.compare(peer.node())
 
 
+def mapping_outlives(peer: Peer) -> None:
+    """Memory that user space has from a device may be there longer than the
+    module."""
+    usbfs = device_node(peer.vm, find_device(peer.vm, "back-disk"))
+    job = peer.vm.spawn(
+        f"{PYTHON} -c 'import mmap, os, sys; "
+        f"m = mmap.mmap(os.open(\"{usbfs}\", os.O_RDWR), 65536); "
+        "print(\"mapped\", flush=True); sys.stdin.read(); "
+        "m[:] = bytes(65536); m.close()'", stdin=True)
+    job.wait_output("mapped", 10)
+    peer.vm.run("rmmod usbfront", 10)
+    job.close_input()
+    job.wait(5, check=True)
+    again(peer)
+
+
+def again(peer: Peer) -> None:
+    """After the module has gone."""
+    peer.job.kill(9)
+    peer.job.wait(5)
+    peer.load()
+    peer.start()
+    peer.compare(peer.disk())
+
+
 def rmmod_under_load(peer: Peer) -> str:
     """The module goes at once, with a backend that answers."""
     node = peer.node()
@@ -292,11 +373,7 @@ def rmmod_under_load(peer: Peer) -> str:
     seconds = peer.vm.run("rmmod usbfront", 10).seconds
     for job in jobs:
         job.wait(5)
-    peer.job.kill(9)
-    peer.job.wait(5)
-    peer.load()
-    peer.start()
-    peer.compare(peer.disk())
+    again(peer)
     return f"{seconds:.1f} s"
 
 
@@ -314,8 +391,9 @@ def killed(peer: Peer) -> str:
 
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
-         pulled_out, replugged_at_once, failing, late_answers, silence, lies,
-         forgives, comes_and_goes, rmmod_under_load, killed]
+         pulled_out, replugged_at_once, hub_driver, resets, suspends, failing,
+         late_answers, silence, lies, forgives, comes_and_goes,
+         mapping_outlives, rmmod_under_load, killed]
 
 
 def main() -> None:
