@@ -126,21 +126,22 @@ static u8 unlinked_status(const struct usbback_slot *slot)
 
 static u8 end_status(const struct usbback_slot *slot, int error)
 {
-	enum usb_device_state state = slot->ep->port->udev->state;
+	enum usb_device_state state = READ_ONCE(slot->ep->port->udev->state);
 
 	if (!error)
 		return USBIF_ST_OK;
 	if (was_unlinked(error))
 		return unlinked_status(slot);
+	/* The USB core has emptied the endpoint. */
+	if (error == -ESHUTDOWN && slot->kill)
+		return unlinked_status(slot);
+	/* One that is being removed fails in many ways, some at submission. */
+	if (state == USB_STATE_NOTATTACHED)
+		return USBIF_ST_NODEV;
 	if (error != -ESHUTDOWN)
 		return usbif_status_from_errno(error);
-	/* The USB core has emptied the endpoint. */
-	if (slot->kill)
-		return unlinked_status(slot);
-	if (state == USB_STATE_SUSPENDED)
-		return USBIF_ST_SUSPENDED;
-	return state == USB_STATE_NOTATTACHED ? USBIF_ST_NODEV :
-						USBIF_ST_SHUTDOWN;
+	return state == USB_STATE_SUSPENDED ? USBIF_ST_SUSPENDED :
+					      USBIF_ST_SHUTDOWN;
 }
 
 /* Whether the frontend must say that the endpoint may go on. */
