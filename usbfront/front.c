@@ -143,7 +143,7 @@ static void usbfront_timer(struct timer_list *timer)
 	}
 	/* If nobody takes what we submit, the backend may have gone without a word. */
 	wake = kick || xfer || uf->nr_resetting || !uf->is_running ||
-	       READ_ONCE(uf->is_state_unseen) ||
+	       READ_ONCE(uf->is_state_unseen) || !list_empty(&uf->early) ||
 	       READ_ONCE(uf->is_port_table_unsettled);
 	spin_unlock_irqrestore(&uf->lock, flags);
 	if (kick)
@@ -220,6 +220,7 @@ static void run_events(struct usbfront *uf, unsigned long events)
 	if (events & BIT(USBFRONT_EV_TIMER)) {
 		usbfront_cancels_expire(uf);
 		usbfront_ports_expire(uf);
+		usbfront_early_expire(uf);
 	}
 }
 
@@ -308,6 +309,7 @@ static void front_init(struct usbfront *uf, struct usbif_chan *chan)
 	INIT_LIST_HEAD(&uf->restarts);
 	INIT_LIST_HEAD(&uf->cancels);
 	INIT_LIST_HEAD(&uf->done);
+	INIT_LIST_HEAD(&uf->early);
 	INIT_WORK(&uf->vusb_work, usbfront_vusbs_create);
 	timer_setup(&uf->timer, usbfront_timer, 0);
 }

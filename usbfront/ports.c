@@ -162,7 +162,7 @@ static void port_hide(struct usbfront_port *port)
 	port->is_clean = false;
 	port->reset = NULL;
 	drop_reset(port);
-	usbfront_port_flush(port, -ESHUTDOWN);
+	usbfront_port_flush(port, -ENODEV);
 	if (hp->state == USBFRONT_HUB_OFF)
 		return;
 	hp->is_gone_unseen = true;

@@ -694,7 +694,7 @@ void usbfront_send_restarts(struct usbfront *uf)
 
 	spin_lock_irqsave(&uf->lock, flags);
 	list_for_each_entry_safe(uep, next, &uf->restarts, restart_node) {
-		if (has_ended_xfer(uep))
+		if (has_ended_xfer(uep) || uep->nr_early)
 			continue;
 		if (uep->nr_live && !op_submit(uf, uep->port, USBIF_OP_RESTART,
 					       uep->address))

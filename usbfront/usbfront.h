@@ -59,6 +59,7 @@ struct usbfront_port;
  * @nr_live: requests in the ring, or being taken out of it
  * @nr_untold: of which the backend may not know yet
  * @untold_end: index behind the last of these
+ * @nr_early: URBs on uf->early
  * @next: first URB not wholly submitted, or NULL. All later ones on the list of
  *	its usb_host_endpoint are untouched (their hcpriv is NULL)
  * @xfers: URBs that have begun, in order
@@ -77,6 +78,7 @@ struct usbfront_ep {
 	u32 nr_live;
 	u32 nr_untold;
 	u32 untold_end;
+	u32 nr_early;
 	struct urb *next;
 	struct list_head xfers;
 	struct list_head wait_node;
@@ -475,6 +477,9 @@ struct usbfront_stats {
  * @nr_resetting: ports of root hubs in that state
  * @cancels: transfers by deadline
  * @done: URBs to be given back; hcpriv is the status
+ * @early: the same for those with an error of a device that has gone, maybe: they wait
+ *	until usbcore knows that
+ * @early_until: but not longer than that
  * @timer: deadlines and doorbells rung again
  * @stats: counters
  */
@@ -540,6 +545,8 @@ struct usbfront {
 	u32 nr_resetting;
 	struct list_head cancels;
 	struct list_head done;
+	struct list_head early;
+	unsigned long early_until;
 	struct timer_list timer;
 	struct usbfront_stats stats;
 };
@@ -620,6 +627,7 @@ void usbfront_req_again(struct usbfront *uf, struct usbfront_req *req);
 struct usbfront_xfer *usbfront_xfer_get(struct usbfront *uf,
 					struct usbfront_ep *uep, struct urb *urb);
 void usbfront_urb_done(struct usbfront *uf, struct urb *urb, int status);
+void usbfront_early_expire(struct usbfront *uf);
 void usbfront_urb_skip(struct usbfront_ep *uep, struct urb *urb);
 void usbfront_xfer_finish(struct usbfront *uf, struct usbfront_xfer *xfer);
 void usbfront_xfer_cancel(struct usbfront *uf, struct usbfront_xfer *xfer);

@@ -12,6 +12,8 @@
 #include "usbfront.h"
 
 #define CANCEL_TIMEOUT		(5 * HZ)
+#define EARLY_TIMEOUT		msecs_to_jiffies(200)
+#define EARLY_STEP		2	/* jiffies */
 #define OP_LOCAL		0	/* answered here; no enum usbif_op */
 
 #define SETUP(type, request)	((type) << 8 | (request))
@@ -134,6 +136,16 @@ struct usbfront_xfer *usbfront_xfer_get(struct usbfront *uf,
 
 /* ---- ending ---- */
 
+/* The port selects the device; there are none behind hubs, which are refused. */
+static struct usbfront_port *port_of(struct usbfront_vusb *vusb,
+				     const struct usb_device *udev)
+{
+	if (udev->level != 1 || !udev->portnum ||
+	    udev->portnum > USBIF_MAX_PORTS)
+		return NULL;
+	return &vusb->port[udev->portnum - 1];
+}
+
 /**
  * usbfront_urb_skip - the endpoint's next URB is the one after this
  * @uep: endpoint
@@ -147,6 +159,36 @@ void usbfront_urb_skip(struct usbfront_ep *uep, struct urb *urb)
 		    NULL : list_next_entry(urb, urb_list);
 }
 
+static struct usbfront_ep *ep_of(const struct urb *urb)
+{
+	struct usb_hcd *hcd = bus_to_hcd(urb->dev->bus);
+	struct usbfront_vusb *vusb = usbfront_hcd_priv(hcd)->vusb;
+
+	return usbfront_ep_of(port_of(vusb, urb->dev), urb);
+}
+
+/*
+ * A driver that is told of an error before usbcore knows that the device has gone may try
+ * to reset it, and the hub driver then waits 800 ms for it to come back. So errors that
+ * say so, or may be the first sign of it, wait for usbcore; but not those of control
+ * transfers, which the hub driver itself may be waiting for.
+ */
+static bool is_early(const struct urb *urb, int status)
+{
+	if (usb_pipecontrol(urb->pipe) ||
+	    READ_ONCE(urb->dev->state) == USB_STATE_NOTATTACHED)
+		return false;
+	switch (status) {
+	case -ENODEV:
+	case -EPROTO:
+	case -EILSEQ:
+	case -ETIME:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /**
  * usbfront_urb_done - a URB has ended; the thread is to give it back
  * @uf: channel
@@ -158,8 +200,38 @@ void usbfront_urb_done(struct usbfront *uf, struct urb *urb, int status)
 	lockdep_assert_held(&uf->lock);
 	usb_hcd_unlink_urb_from_ep(bus_to_hcd(urb->dev->bus), urb);
 	urb->hcpriv = (void *)(long)status;
+	if (is_early(urb, status)) {
+		if (list_empty(&uf->early))
+			uf->early_until = jiffies + EARLY_TIMEOUT;
+		list_add_tail(&urb->urb_list, &uf->early);
+		ep_of(urb)->nr_early++;
+		usbfront_timer_arm(uf, EARLY_STEP);
+		return;
+	}
 	list_add_tail(&urb->urb_list, &uf->done);
 	usbfront_wake(uf, USBFRONT_EV_DONE);
+}
+
+/**
+ * usbfront_early_expire - give back what usbcore was to know of first
+ * @uf: channel
+ */
+void usbfront_early_expire(struct usbfront *uf)
+{
+	struct urb *urb, *next;
+
+	spin_lock_irq(&uf->lock);
+	list_for_each_entry_safe(urb, next, &uf->early, urb_list) {
+		if (READ_ONCE(urb->dev->state) != USB_STATE_NOTATTACHED &&
+		    time_before(jiffies, uf->early_until))
+			continue;
+		ep_of(urb)->nr_early--;
+		list_move_tail(&urb->urb_list, &uf->done);
+		usbfront_wake(uf, USBFRONT_EV_DONE);
+	}
+	if (!list_empty(&uf->early))
+		usbfront_timer_arm(uf, EARLY_STEP);
+	spin_unlock_irq(&uf->lock);
 }
 
 /**
@@ -293,16 +365,6 @@ void usbfront_cancels_expire(struct usbfront *uf)
 
 /* ---- usbcore's side ---- */
 
-/* The port selects the device; there are none behind hubs, which are refused. */
-static struct usbfront_port *port_of(struct usbfront_vusb *vusb,
-				     const struct usb_device *udev)
-{
-	if (udev->level != 1 || !udev->portnum ||
-	    udev->portnum > USBIF_MAX_PORTS)
-		return NULL;
-	return &vusb->port[udev->portnum - 1];
-}
-
 /* 0 if the device of the URB can be talked to. */
 static int port_ready(const struct usbfront_port *port, enum usbfront_side side)
 {
@@ -353,6 +415,11 @@ int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 	if (ret)
 		goto unlock;
 	ret = port_ready(port, priv->side);
+	if (port && ret == -ENODEV && is_early(urb, ret)) {
+		usbfront_urb_done(uf, urb, ret);
+		ret = 0;
+		goto unlock;
+	}
 	if (ret) {
 		usb_hcd_unlink_urb_from_ep(hcd, urb);
 		uf->stats.refused++;
