@@ -81,6 +81,7 @@ enum usbback_phase {
  * enum usbback_slot_state - where a request is
  * @SLOT_FREE: its id is not live
  * @SLOT_PARKED: waits on its endpoint
+ * @SLOT_PREPARING: its URB is being filled in
  * @SLOT_SUBMITTING: in usb_submit_urb()
  * @SLOT_INFLIGHT: the host controller has it
  * @SLOT_DEFERRED: done, data to be copied by the thread
@@ -89,6 +90,7 @@ enum usbback_phase {
 enum usbback_slot_state {
 	SLOT_FREE,
 	SLOT_PARKED,
+	SLOT_PREPARING,
 	SLOT_SUBMITTING,
 	SLOT_INFLIGHT,
 	SLOT_DEFERRED,
@@ -236,6 +238,7 @@ struct usbback_big {
  * @state: [L]
  * @kill: [L]
  * @unlinked: usb_unlink_urb() has been called or is about to be [L]
+ * @blocked: usb_block_urb() has been called, to be undone after submission [L]
  * @node: in active or parked of @ep [L]
  * @deferred: in ub->deferred [L]
  * @ep: of a transfer
@@ -262,6 +265,7 @@ struct usbback_slot {
 	enum usbback_slot_state state;
 	enum usbback_kill kill;
 	bool unlinked;
+	bool blocked;
 	struct list_head node;
 	struct list_head deferred;
 	struct usbback_ep *ep;

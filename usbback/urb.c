@@ -64,8 +64,18 @@ static int unlink_pick(struct usbback_ep *ep, struct usbback_slot **slots,
 	int n = 0;
 
 	list_for_each_entry_reverse(slot, &ep->active, node) {
-		if (slot->state != SLOT_INFLIGHT || !slot->kill || slot->unlinked)
+		if (!slot->kill || slot->unlinked)
 			continue;
+		/*
+		 * One that has not reached the host controller yet must not do so
+		 * behind our back, where it would overtake those taken back.
+		 */
+		if (slot->state == SLOT_SUBMITTING) {
+			slot->blocked = true;
+			usb_block_urb(slot->urb);
+		} else if (slot->state != SLOT_INFLIGHT) {
+			continue;
+		}
 		slot->unlinked = true;
 		atomic_inc(&slot->unlinking);
 		slots[n] = slot;
@@ -382,6 +392,34 @@ static void count_start(struct usbback_slot *slot)
 		stats->direct++;
 }
 
+/*
+ * From SLOT_SUBMITTING on usbback_urb_unlink() stops the URB wherever it is: if the USB
+ * core has not queued it, it does not (-EPERM).
+ */
+static int urb_submit(struct usbback_slot *slot)
+{
+	struct usbback *ub = slot->ub;
+	struct urb *urb = slot->urb;
+	int ret = -EPERM;
+
+	spin_lock_irq(&ub->lock);
+	if (slot->kill) {
+		spin_unlock_irq(&ub->lock);
+		return ret;
+	}
+	slot->state = SLOT_SUBMITTING;
+	spin_unlock_irq(&ub->lock);
+	trace_usbback_submit(slot);
+	ret = usb_submit_urb(urb, GFP_NOIO);
+	spin_lock_irq(&ub->lock);
+	/* Also if it has completed: only the thread uses the slot again. */
+	if (slot->blocked)
+		usb_unblock_urb(urb);
+	slot->blocked = false;
+	spin_unlock_irq(&ub->lock);
+	return ret;
+}
+
 /* 0, -errno from memory or the USB core, or a status to refuse it with. */
 static int urb_start(struct usbback_slot *slot)
 {
@@ -406,8 +444,7 @@ static int urb_start(struct usbback_slot *slot)
 	if (!leaves_pristine(req))
 		WRITE_ONCE(port->pristine, false);
 	count_start(slot);
-	trace_usbback_submit(slot);
-	return usb_submit_urb(slot->urb, GFP_NOIO);
+	return urb_submit(slot);
 }
 
 static bool may_run(const struct usbback_ep *ep)
@@ -426,7 +463,7 @@ static struct usbback_slot *make_active(struct usbback_ep *ep)
 
 	slot = list_first_entry(&ep->parked, struct usbback_slot, node);
 	list_move_tail(&slot->node, &ep->active);
-	slot->state = SLOT_SUBMITTING;
+	slot->state = SLOT_PREPARING;
 	slot->ub->inflight++;
 	port->inflight++;
 	port->stats.inflight++;
@@ -468,6 +505,11 @@ static bool submitted(struct usbback_slot *slot, int ret)
 		/* A fast one is not SUBMITTING any more, and its slot not ours. */
 		if (slot->state == SLOT_SUBMITTING)
 			slot->state = SLOT_INFLIGHT;
+		return true;
+	}
+	if (slot->kill == KILL_TAKEBACK && ret < 0) {
+		slot->ub->stats.takebacks++;
+		park_again(slot);
 		return true;
 	}
 	if (ret == -ENOMEM && !slot->kill && retry_later(slot))
