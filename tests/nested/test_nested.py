@@ -24,7 +24,7 @@ DISKS = {"vm1": 1, "vm2": 2}
 MIB = 32
 
 
-def disk(guest: VM, timeout: float = 20) -> str:
+def disk(guest: VM, timeout: float = 60) -> str:
     """The routed disk of a guest, once it is there."""
     out = guest.wait_for(
         "for d in /sys/block/sd*; do "
