@@ -37,6 +37,8 @@ KERNEL = "6.1"
 # Nothing here takes nearly as long; it ends what hangs all the same.
 LIMIT = 600
 WIDTH = 79
+TRACING = "/sys/kernel/tracing"
+PROBES = f"{TRACING}/events/usbif"
 
 
 class Teller:
@@ -53,7 +55,8 @@ class Teller:
     def _print(self, mark: str, text: str) -> None:
         head = f"{self.clock()}  {mark} "
         for line in textwrap.wrap(text, WIDTH - len(head),
-                                  break_long_words=False):
+                                  break_long_words=False,
+                                  break_on_hyphens=False):
             print(head + line, flush=True)
             head = " " * len(head)
 
@@ -83,7 +86,7 @@ class Demo:
     def __init__(self, scratch: Path, extra: Path | None, broken: str) -> None:
         self.teller = Teller()
         self.broken = broken
-        self.writes = 0
+        self.writes = 0         # as the kernel of the host counts them
         self.extra = extra
         self.stick = Stick(scratch, extra)
         self.keyboard = Keyboard()
@@ -98,13 +101,24 @@ class Demo:
         """Write to one of the files of usbback in sysfs."""
         command = f"echo {text} > {KvmHost.SYSFS}/{name}"
         self.teller.does(f"host# {command}")
-        self.writes += 1
         self.host.run(command)
 
     def usbctl(self, words: str) -> str:
         """Run usbctl on the host."""
         self.teller.does(f"host# usbctl {words}")
         return self.host.run(f"usbctl {words}").out
+
+    def count_writes(self) -> int:
+        """How often one of the files was written, whoever did it."""
+        out = self.host.run(
+            f"if ! test -e {PROBES}; then "
+            "for n in new move remove; do "
+            "echo p:usbif/$n usbback:${n}_vport_store; "
+            f"done > {TRACING}/kprobe_events && "
+            f"echo 1 > {PROBES}/enable; fi && "
+            f"awk '{{n += $2}} END {{print n}}' {TRACING}/kprobe_profile").out
+        self.writes = int(out)
+        return self.writes
 
     def vports(self) -> None:
         """Show the rules and their states."""
@@ -152,6 +166,7 @@ class Demo:
                    "guest exists yet")
         tell.does("host# insmod usbback.ko")
         host.run("insmod /share/usbback.ko")
+        self.count_writes()
         self.usbctl("serve vm1")
         self.usbctl("serve vm2")
         tell.does("The stick's socket has a USB 2 and a USB 3 half, so two "
@@ -205,17 +220,18 @@ class Demo:
         disk = stick.mount(vm1)
         self.vports()
         tell.does(f"vm1# mount {disk} /mnt; cd /mnt; sha256sum *")
-        stick.compare(vm1)
+        seen = stick.compare(vm1)
         tell.saw(f"the {len(stick.files)} files on the stick read in vm1 have "
                  "the right SHA-256 checksums")
         if stick.extra:
-            print(f"{stick.files[stick.extra]}  {stick.extra}", flush=True)
+            tell.saw(f"SHA-256 of {self.extra}, read in vm1: "
+                     f"{seen[stick.extra]}")
         tell.does("vm1# dd if=/dev/urandom of=/mnt/written bs=64k count=32; "
                   "umount /mnt")
         vm1.run("dd if=/dev/urandom of=/mnt/written bs=64k count=32 "
                 "2>/dev/null")
         digest = vm1.run("sha256sum < /mnt/written && umount /mnt",
-                         timeout=60).out.split()[0]
+                         timeout=PATIENCE).out.split()[0]
         stick.files["written"] = digest
         self.write("remove_vport", "2-1")
         stick.mount(host)
@@ -242,19 +258,30 @@ class Demo:
         tell.saw("and, moved back, in vm1")
 
     def use_serial_and_network(self) -> None:
-        """Both carry data."""
-        tell, vm2 = self.teller, self.guests["vm2"]
-        tell.title("The serial and the network adapter, in vm2")
+        """Both carry data, while the other guest reads the stick."""
+        tell, vm1, vm2 = self.teller, self.guests["vm1"], self.guests["vm2"]
+        tell.title("The serial and the network adapter, in vm2, while vm1 "
+                   "reads the stick")
+        disk = self.stick.disk(vm1)
+        before = self.stick.sectors(vm1, disk)
+        reader = vm1.spawn(f"while cat {disk} > /dev/null; do "
+                           "echo 3 > /proc/sys/vm/drop_caches; done")
         self.serial.check(vm2)
         tell.saw("4 KiB each way over the serial adapter arrived unchanged")
         self.network.check(vm2)
         tell.saw("a neighbour answers pings over the network adapter, and a "
                  "file fetched through it is whole")
+        count = (self.stick.sectors(vm1, disk) - before) >> 11
+        if reader.rc is not None or not count:
+            raise Failed(f"vm1 did not go on reading: {reader.output()}")
+        reader.kill(9)
+        reader.wait()
+        tell.saw(f"meanwhile vm1 read {count} MiB from the stick")
 
     def pull_stick(self) -> None:
         """Out in the middle of a read, and in again."""
         tell, host, vm1 = self.teller, self.host, self.guests["vm1"]
-        stick, writes = self.stick, self.writes
+        stick, writes = self.stick, self.count_writes()
         tell.title("Pulling the stick out in the middle of a read")
         vm1.run(f"mount -t ext4 -o ro {stick.disk(vm1)} /mnt; "
                 "echo 3 > /proc/sys/vm/drop_caches")
@@ -284,11 +311,12 @@ class Demo:
         stick.mount(vm1)
         stick.compare(vm1)
         vm1.run("umount /mnt")
-        if self.writes != writes:
+        if self.count_writes() != writes:
             raise Failed("sysfs was written to")
         tell.saw("it is back on its vport in vm1, all files whole, without a "
-                 f"write to sysfs ({self.writes} were made in all, "
-                 f"{self.writes - writes} of them since it was pulled)")
+                 f"write to sysfs: {self.writes} were made in all, as a probe "
+                 f"in usbback counts them, {self.writes - writes} of them "
+                 "since it was pulled")
 
     def check_logs(self) -> None:
         """No kernel complained."""

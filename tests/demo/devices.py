@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import socket
 import struct
@@ -63,18 +65,16 @@ class Stick:
     def __init__(self, scratch: Path, extra: Path | None = None) -> None:
         self.image = scratch / "stick.img"
         self.files: dict[str, str] = {}
-        self.extra = ""
+        self.extra = ""         # name on the stick
         content = scratch / "stick"
         content.mkdir()
         for name, size in (("notes.txt", 3000), ("photo.jpg", 2 * MIB),
                            (self.BIG, 16 * MIB)):
             (content / name).write_bytes(os.urandom(size))
         if extra:
-            self.extra = extra.name
-            if extra.name in self.names(content):
-                raise Failed(f"a file named {extra.name} is on the stick "
-                             "already, call it something else")
-            shutil.copyfile(extra, content / extra.name)
+            self.extra = "FILE." + re.sub(r"[^\w.-]", "_", extra.name,
+                                          flags=re.ASCII)[-200:]
+            shutil.copyfile(extra, content / self.extra)
         for name in self.names(content):
             self.files[name] = sha256(content / name)
         size = sum((content / n).stat().st_size for n in self.files)
@@ -137,16 +137,23 @@ class Stick:
         vm.run(f"mkdir -p /mnt; mount -t ext4 {disk} /mnt")
         return disk
 
-    def compare(self, vm: VM) -> None:
-        """Read all files there and compare them with what they were."""
-        out = vm.run("cd /mnt && sha256sum -- *", timeout=60, check=False).out
-        seen = {name.lstrip("*"): digest for digest, _, name in
-                (line.partition(" ") for line in out.splitlines())
-                for name in [name.strip()]}
+    def compare(self, vm: VM) -> dict[str, str]:
+        """Read all files there; the checksums, which have to be right."""
+        seen = {}
         for name, digest in self.files.items():
-            if seen.get(name) != digest:
+            out = vm.run(f"cd /mnt && sha256sum < {shlex.quote(name)}",
+                         timeout=300, check=False).out
+            seen[name] = out.partition(" ")[0]
+            if seen[name] != digest:
                 raise Failed(f"{name} as read in {vm.name} is not what is on "
-                             f"the stick:\n{out}")
+                             f"the stick: {out}")
+        return seen
+
+    @staticmethod
+    def sectors(vm: VM, disk: str) -> int:
+        """How many sectors were read from it there."""
+        name = disk.removeprefix("/dev/")
+        return int(vm.run(f"cat /sys/block/{name}/stat").out.split()[2])
 
 
 class Keyboard:
@@ -185,7 +192,8 @@ class Keyboard:
                         "down": down, "key": {"type": "qcode", "data": key}}}])
                 time.sleep(0.02)
 
-    def check(self, host: VM, vm: VM, text: str, timeout: float = PATIENCE) -> None:
+    def check(self, host: VM, vm: VM, text: str,
+              timeout: float = PATIENCE) -> None:
         """Keys pressed at the host arrive there, all and in order."""
         job = self.listen(vm, timeout)
         try:
@@ -219,7 +227,8 @@ class Serial:
         return "usb-serial,id=serial,bus=xhci.0,port=2.2,chardev=line," \
             "always-plugged=on"
 
-    def check(self, vm: VM, size: int = 4096, timeout: float = PATIENCE) -> None:
+    def check(self, vm: VM, size: int = 4096,
+              timeout: float = PATIENCE) -> None:
         """Data goes through in both directions, unchanged."""
         node = wait_for(vm, "ls /dev/ttyUSB*",
                         f"no USB serial line appeared in {vm.name}", timeout)
@@ -270,9 +279,9 @@ class Network:
                         timeout)
         vm.run(f"busybox ip link set {name} up; "
                f"busybox ip addr add 10.0.2.15/24 dev {name} 2>/dev/null; "
-               "busybox ping -c 3 -W 5 10.0.2.2", timeout=30)
+               "busybox ping -c 3 -W 5 10.0.2.2", timeout=timeout)
         vm.run("cd /tmp && busybox tftp -g -b 1400 -r page -l page 10.0.2.2",
-               timeout=60)
+               timeout=timeout)
         got = vm.run("sha256sum /tmp/page; rm /tmp/page").out.split()[0]
         if got != self.digest:
             raise Failed(f"the file that {vm.name} fetched over the network "
