@@ -19,7 +19,7 @@ static const struct {
 	STAT(refused), STAT(in_octets), STAT(out_octets), STAT(requests),
 	STAT(cancels), STAT(lost), STAT(late), STAT(waits), STAT(copies_in),
 	STAT(copies_out), STAT(kicks), STAT(rerings), STAT(wakeups),
-	STAT(polls), STAT(poll_hits), STAT(sessions), STAT(broken),
+	STAT(polls), STAT(poll_hits), STAT(paced), STAT(sessions), STAT(broken),
 };
 
 static void show_session(struct seq_file *m, struct usbfront *uf)

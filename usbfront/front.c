@@ -27,6 +27,7 @@
 
 #define POLL_NS_FIRST	4000u
 #define POLL_NS_MOST	30000u
+#define EMPTY_ROW_MOST	32u
 #define RERING_DELAY	msecs_to_jiffies(10)
 
 /* Guards the list of channels. */
@@ -186,12 +187,25 @@ static void learn(struct usbfront *uf, u64 slept)
 			      uf->poll_ns / 2;
 }
 
+/*
+ * A backend that rings and rings for nothing gets a look at every tick, not more. Honest
+ * doorbells for what has been found already don't come in such rows.
+ */
+static void pace(struct usbfront *uf)
+{
+	if (uf->empty_row < EMPTY_ROW_MOST)
+		return;
+	uf->stats.paced++;
+	schedule_timeout_idle(1);
+}
+
 static void thread_sleep(struct usbfront *uf)
 {
 	u64 start;
 
 	if (uf->is_running && poll_briefly(uf))
 		return;
+	pace(uf);
 	set_current_state(TASK_IDLE);
 	if (READ_ONCE(uf->events) || kthread_should_stop() ||
 	    (uf->is_running && usbif_cons_arm(&uf->cq))) {
@@ -244,6 +258,7 @@ static void kick_batch(struct usbfront *uf)
 static bool thread_turn(struct usbfront *uf)
 {
 	unsigned long events = xchg(&uf->events, 0);
+	u32 seen = uf->cq.cons + uf->port_seen + uf->session;
 	bool more = false;
 
 	run_events(uf, events);
@@ -265,6 +280,10 @@ static bool thread_turn(struct usbfront *uf)
 	kick_batch(uf);
 	if (events & BIT(USBFRONT_EV_POLL))
 		usbfront_vusbs_poll(uf);
+	if (seen != uf->cq.cons + uf->port_seen + uf->session)
+		uf->empty_row = 0;
+	else if (events == BIT(USBFRONT_EV_RING))
+		uf->empty_row++;
 	return more;
 }
 

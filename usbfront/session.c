@@ -109,6 +109,17 @@ static void insist(struct usbfront *uf, bool is_time)
 
 /* ---- end ---- */
 
+/* With the lock, so that whoever has just finished has also let go of his request. */
+static bool is_somebody_copying(struct usbfront *uf)
+{
+	bool ret;
+
+	spin_lock_irq(&uf->lock);
+	ret = uf->nr_filling;
+	spin_unlock_irq(&uf->lock);
+	return ret;
+}
+
 /*
  * Ends all that is in flight. When this returns nobody copies into or out of the pool:
  * a new session may use it.
@@ -120,7 +131,7 @@ static void session_end(struct usbfront *uf)
 	spin_unlock_irq(&uf->lock);
 	usbfront_ports_clear(uf);
 	usbfront_giveback(uf);
-	while (READ_ONCE(uf->nr_filling))	/* somebody copies: soon over */
+	while (is_somebody_copying(uf))		/* not for long */
 		schedule_timeout_uninterruptible(1);
 	usbfront_giveback(uf);
 	uf->session = 0;
@@ -139,7 +150,7 @@ static void stay_away(struct usbfront *uf)
 
 static void session_lost(struct usbfront *uf, const char *why)
 {
-	dev_info(uf->dev, "%s: session ended: %s\n", uf->name, why);
+	dev_info_ratelimited(uf->dev, "%s: session ended: %s\n", uf->name, why);
 	session_end(uf);
 	usbif_word_write(&uf->front->session, 0);
 	write_state(uf, USBIF_FRONT_NONE);
@@ -185,6 +196,8 @@ static int take_layout(struct usbfront *uf)
 		ret = usbfront_tables_alloc(uf, &lay);
 	if (ret)
 		return ret;
+	if (nonce != uf->back_nonce)
+		uf->retry_delay = 0;
 	uf->lay = lay;
 	uf->back_nonce = nonce;
 	return 0;
@@ -244,9 +257,10 @@ static void session_begin(struct usbfront *uf)
 	usbif_word_write(&uf->front->session, uf->session);
 	write_state(uf, USBIF_FRONT_RUNNING);
 	set_state(uf, USBFRONT_RUNNING);
-	dev_info(uf->dev, "%s: session %u, %u requests, pool of %llu KiB\n",
-		 uf->name, uf->session, uf->lay.nr_requests,
-		 uf->lay.pool_size >> 10);
+	dev_info_ratelimited(uf->dev,
+			     "%s: session %u, %u requests, pool of %llu KiB\n",
+			     uf->name, uf->session, uf->lay.nr_requests,
+			     uf->lay.pool_size >> 10);
 }
 
 static void look_connecting(struct usbfront *uf)

@@ -385,6 +385,7 @@ enum usbfront_event {
  * @wakeups: of the thread
  * @polls: times the thread looked for a while before it slept
  * @poll_hits: times that paid
+ * @paced: times it slept on because it was woken for nothing again and again
  * @sessions: begun
  * @broken: ended by a violation
  * @peak: most requests live at once
@@ -409,6 +410,7 @@ struct usbfront_stats {
 	u64 wakeups;
 	u64 polls;
 	u64 poll_hits;
+	u64 paced;
 	u64 sessions;
 	u64 broken;
 	u32 peak;
@@ -450,6 +452,7 @@ struct usbfront_stats {
  * @is_port_table_unsettled: an entry was being changed
  * @cq: completions; thread only
  * @poll_ns: how long the thread looks before it sleeps
+ * @empty_row: doorbells in a row for which there was nothing to find
  * @debugfs: file
  *
  * @lock: guards what follows
@@ -518,6 +521,7 @@ struct usbfront {
 	bool is_port_table_unsettled;
 	struct usbif_cons cq;
 	u32 poll_ns;
+	u32 empty_row;
 	struct dentry *debugfs;
 
 	spinlock_t lock;	/* see the head of this file */

@@ -165,6 +165,26 @@ def small_region(peer: Peer) -> None:
     peer.disk()
 
 
+def idle_input(peer: Peer) -> None:
+    """Input that never comes, more of it than the pool holds, keeps neither
+    its own device nor a disk from moving."""
+    quit_and_start(peer, 1)
+    node = peer.disk()
+    busid = peer.sink()
+    peer.tell("idle 1")
+    idle = peer.vm.spawn(usbtest.command(busid, 28, 10))
+    peer.vm.wait_for(f"! grep -qx 'waits 0' {DEBUG}")
+    peer.compare(node)
+    peer.compare(node, "4k")
+    tap.expect_equal(idle.rc, None)
+    idle.kill(9)
+    peer.tell("idle 0")
+    idle.wait(20)
+    usbtest.run(peer.vm, busid, 27)
+    quit_and_start(peer, 16)
+    peer.disk()
+
+
 def quit_and_start(peer: Peer, mib: int) -> None:
     """Another channel. The old one is dropped by a backend that can't answer
     meanwhile, which must not take long."""
@@ -296,6 +316,17 @@ def silence(peer: Peer) -> None:
     tap.expect(peer.count("rerings") > 50, "the bell was not rung again")
 
 
+def storm(peer: Peer) -> str:
+    """Doorbells without end cost little: a look at every tick."""
+    before = peer.count("wakeups")
+    peer.tell("storm 2")
+    wakeups = peer.count("wakeups") - before
+    tap.expect(peer.count("paced") > 10, "nothing was done about it")
+    tap.expect(wakeups < 2000, f"{wakeups} wakeups in 2 s")
+    peer.compare(peer.node())
+    return f"{wakeups} wakeups"
+
+
 def lies(peer: Peer) -> None:
     """Each violation ends the session, once; the next one is as good as new."""
     for number, what in LIES.items():
@@ -391,9 +422,9 @@ def killed(peer: Peer) -> str:
 
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
-         pulled_out, replugged_at_once, hub_driver, resets, suspends, failing,
-         late_answers, silence, lies, forgives, comes_and_goes,
-         mapping_outlives, rmmod_under_load, killed]
+         idle_input, pulled_out, replugged_at_once, hub_driver, resets,
+         suspends, failing, late_answers, silence, storm, lies, forgives,
+         comes_and_goes, mapping_outlives, rmmod_under_load, killed]
 
 
 def main() -> None:

@@ -14,6 +14,8 @@
  *	deaf 0|1		take nothing from the ring
  *	stubborn 0|1		ignore cancels and complete no transfer
  *	mute 0|1		ring no doorbell
+ *	idle 0|1		source has nothing to give
+ *	storm SECONDS		do nothing but ring the doorbell
  *	fail STATUS		end the next transfer of a bulk endpoint with that
  *	lie NUMBER		enum back_lie
  *	stats
@@ -52,6 +54,7 @@ static struct queue queues[USBIF_MAX_PORTS + 1][256];
 static unsigned char *image;
 static u32 sectors;
 static u32 delay = 300;
+static bool is_idle;
 static u32 fail_next;
 static u8 configuration[USBIF_MAX_PORTS + 1];
 
@@ -494,6 +497,12 @@ static const struct back_ops ops = {
 };
 
 /* Runs what is due; in order on each endpoint, and not on those that are held. */
+static bool is_blocked(const struct back *b, u8 port, u8 endpoint)
+{
+	return b->is_held[port][endpoint] || b->is_stubborn ||
+	       (is_idle && port == SINK && endpoint == EP_IN);
+}
+
 static long run_queues(struct back *b)
 {
 	static const u8 endpoints[] = { EP_OUT, EP_IN };
@@ -506,7 +515,7 @@ static long run_queues(struct back *b)
 			struct back_req *r = q->first;
 			u64 now = now_us();
 
-			if (!r || b->is_held[port][endpoints[i]] || b->is_stubborn)
+			if (!r || is_blocked(b, port, endpoints[i]))
 				continue;
 			if (r->due > now) {
 				if (wait < 0 || (long)(r->due - now) < wait)
@@ -520,6 +529,14 @@ static long run_queues(struct back *b)
 		}
 	}
 	return wait;
+}
+
+static void storm(struct back *b, unsigned int seconds)
+{
+	u64 end = now_us() + seconds * 1000000ull;
+
+	while (now_us() < end)
+		back_kick(b);
 }
 
 static void print_stats(const struct back *b)
@@ -559,6 +576,10 @@ static void obey(struct back *b, const char *line)
 		b->is_stubborn = n;
 	else if (sscanf(line, "mute %u", &n) == 1)
 		b->quiet_bell = n;
+	else if (sscanf(line, "storm %u", &n) == 1)
+		storm(b, n);
+	else if (sscanf(line, "idle %u", &n) == 1)
+		is_idle = n;
 	else if (sscanf(line, "fail %u", &n) == 1)
 		fail_next = n;
 	else if (sscanf(line, "lie %u", &n) == 1)
