@@ -92,7 +92,8 @@ class Bench:
         load = compile_tool("load", source=File(__file__).with_name("load.c"))
         with KvmHost(controller=None, icount=True, memory=3072,
                      kernel=self.args.kernel) as host:
-            host.run(f"{paths.NO_WATCHDOG}; mkdir -p {paths.RUN} && cp {load} {paths.LOAD}")
+            host.run(f"{paths.NO_WATCHDOG}; mkdir -p {paths.RUN} && "
+                     f"cp {load} {paths.LOAD}")
             devices = gadgets(host)
             ways = [kind(host, load) for kind in self.kinds]
             for way in ways:
@@ -107,7 +108,6 @@ class Bench:
                     say(f"round {number + 1} of {self.args.rounds}, "
                         f"{way.title}: {time.monotonic() - began:.0f} s")
                     host.check_log()
-                    way.where.check_log()
 
     def turn(self, way: paths.Path, devices: dict[str, Gadget]) -> None:
         """All rows of one path."""
@@ -121,6 +121,7 @@ class Bench:
             for row in todo:
                 self.figures[row.key][way.key] += self.measure(
                     way, devices[name], row, took, idle)
+            way.where.check_log()
             way.detach(devices[name])
         way.leave()
 

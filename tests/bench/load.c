@@ -14,11 +14,11 @@
  *
  * ACTION is one of: write FILE TEXT; line SOCKET TEXT; import ADDRESS PORT ROOT_PORT; mark.
  *
- * With -m PORT the program writes an octet to the virtio port of that name and waits for the answer, right
- * before and right after the measured part. On the host the monitor prints the content of the
- * files (counters) in between, so they are read at the right moment of the guest's time,
- * whatever the machine that emulates it all is doing. With -f FILE after it, the program
- * does the same with a file of the guest.
+ * With -m PORT the program writes an octet to the virtio port of that name and waits for the
+ * answer, right before and right after the measured part. On the host the monitor prints
+ * the content of the files (counters) in between, so they are read at the right moment of
+ * the guest's time, whatever the machine that emulates it all is doing. With -f FILE after
+ * it, the program does the same with a file of the guest.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,13 +49,16 @@
 #define MAX_DEPTH	64
 #define WARM_UP		16
 #define TIMEOUT_MS	5000
-#define REPORT		60	/* shorter than a packet, or the gadget sends an empty one after it */
+/* Shorter than a packet, or the gadget sends an empty one after it. */
+#define REPORT		60
 
 static int marker = -1;		/* the virtio port, or -1 */
 static char *counters[2];	/* a file of the guest, too */
 
-__attribute__((noreturn, format(printf, 1, 2)))
-static void die(const char *format, ...)
+#define __noreturn	__attribute__((__noreturn__))
+#define __printf(a, b)	__attribute__((__format__(printf, a, b)))
+
+static void __noreturn __printf(1, 2) die(const char *format, ...)
 {
 	int err = errno;
 	va_list args;
@@ -82,7 +85,7 @@ static unsigned long number(const char *text)
 	unsigned long value = strtoul(text, &end, 0);
 
 	if (!*text || *end)
-		die("'%s' is not a number", text);
+		die("'%s': digits expected", text);
 	return value;
 }
 
@@ -220,9 +223,10 @@ static void print(struct result *r)
 		p50 = r->times[r->count / 2];
 		p99 = r->times[r->count * 99 / 100];
 	}
-	printf("{\"count\": %zu, \"total_ns\": %llu, \"bytes\": %llu, \"p50_ns\": %llu, \"p99_ns\": %llu}\n",
-	       r->count, (unsigned long long)r->total, (unsigned long long)r->bytes,
-	       (unsigned long long)p50, (unsigned long long)p99);
+	printf("{\"count\": %zu, \"total_ns\": %llu, \"bytes\": %llu, ", r->count,
+	       (unsigned long long)r->total, (unsigned long long)r->bytes);
+	printf("\"p50_ns\": %llu, \"p99_ns\": %llu}\n", (unsigned long long)p50,
+	       (unsigned long long)p99);
 }
 
 /* --- usbfs --- */
@@ -311,7 +315,8 @@ static struct usbdevfs_urb *reap(struct device *d, int len)
 	if (urb->status)
 		die("URB on endpoint %02x ended with %d", urb->endpoint, urb->status);
 	if (urb->actual_length != len)
-		die("URB on endpoint %02x: %d of %d octets", urb->endpoint, urb->actual_length, len);
+		die("URB on endpoint %02x: %d of %d octets", urb->endpoint,
+		    urb->actual_length, len);
 	return urb;
 }
 
