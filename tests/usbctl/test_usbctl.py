@@ -397,18 +397,17 @@ def variants(directory: Path) -> None:
     """A static program, another compiler, installation."""
     tools = str(fake.TREE / "tools")
     strict = "CFLAGS=-O2 -Werror"
-    subprocess.run(["make", "-s", "-C", tools, "CC=clang", strict,
-                    f"O={directory}/clang"], check=True)
+    if shutil.which("clang"):
+        subprocess.run(["make", "-s", "-C", tools, "CC=clang", strict,
+                        f"O={directory}/clang"], check=True)
     subprocess.run(["make", "-s", "-C", tools, strict, "install",
                     f"O={directory}/gcc", f"DESTDIR={directory}/root",
                     "PREFIX=/usr"], check=True)
     subprocess.run(["make", "-s", "-C", tools, "STATIC=1",
                     f"O={directory}/static"], check=True,
                    stderr=subprocess.DEVNULL)
-    program = f"{directory}/static/usbctl-static"
-    out = subprocess.run(["file", "-b", program], check=False, text=True,
-                         capture_output=True).stdout
-    expect(not out or "statically linked" in out, out)
+    program = directory / "static/usbctl-static"
+    expect(b"/ld-linux" not in program.read_bytes(), "it has an interpreter")
     subprocess.run([program, "--version"], check=True, capture_output=True)
     root = directory / "root"
     for name in ("usr/sbin/usbctl", "usr/share/man/man8/usbctl.8",
