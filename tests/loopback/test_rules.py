@@ -151,7 +151,7 @@ class Stick:
     def pull(self) -> None:
         """Pull it out, and wait until the machine has seen it."""
         self.vm.device_del(self.name)
-        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{self.busid}", 20)
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{self.busid}", 60)
 
     def disk(self, timeout: float = 15) -> str:
         """Its name as a disk of the machine, once it is one."""
