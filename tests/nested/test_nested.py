@@ -86,7 +86,7 @@ class Nested:
         """Modules, channels, rules, guests."""
         host = self.host
         host.install()
-        host.run("modprobe -a usb-storage sd_mod")
+        host.run("modprobe -a xhci-pci usb-storage sd_mod", timeout=60)
         host.load()
         for name, port in DISKS.items():
             host.run(f"usbctl serve {name}")
@@ -199,7 +199,6 @@ class Nested:
         host.device_add("usb-storage", id="disk1", bus="xhci.0", port="1",
                         drive="vm1")
         return f"error after {took:.2f} s, {moved(verify(vm1, 5), 5)}"
-
 
     def attach_zero(self) -> str:
         """Route a source/sink gadget; its bus ID in the guest."""
