@@ -189,6 +189,32 @@ class Cases:
         self.loop.wait(virtual, "refused")
         usbtest.run(self.vm, virtual, 1)
 
+    def second_controller(self) -> None:
+        """A device on another controller, beside one on the first."""
+        first, second = (self.dummies.source_sink(name)
+                         for name in ("first", "second"))
+        busids = [self.loop.attach(first, 1),
+                  self.loop.attach(second, 1, vusb=1)]
+        out = self.vm.run("cat /sys/bus/usb/devices/usb*/product").out
+        for number in (0, 1):
+            tap.expect_equal(out.count(f"(vusb {number})"), 2, "root hubs")
+        jobs = [self.vm.spawn(usbtest.command(busid, 27, 5))
+                for busid in busids]
+        for job in jobs:
+            job.wait(60, check=True)
+
+    def rule_under_load(self) -> None:
+        """A rule can be removed while its device transfers."""
+        zero = self.dummies.source_sink("zero")
+        for number in (27, 28):
+            busid = self.loop.attach(zero, 2)
+            load = self.vm.spawn(usbtest.command(busid, number, 10000))
+            self.vm.wait_for(f"dmesg | tail -3 | grep -q 'TEST {number}'")
+            self.loop.detach(zero)
+            tap.expect(load.wait(10) != 137, "the load had to be killed")
+            self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+            usbtest.run(self.vm, self.loop.source(zero), 1)
+
     def cycles(self) -> str:
         """Attaching and detaching leaves nothing behind."""
         zero = self.dummies.source_sink("zero")
@@ -262,7 +288,8 @@ def run(t: tap.Suite, series: str) -> None:
     for function in (cases.speeds, cases.storage, cases.interrupt, cases.keys,
                      cases.serial, cases.network, cases.replug,
                      cases.hands_back, cases.in_use, cases.malformed,
-                     cases.own_controller, cases.cycles,
+                     cases.own_controller, cases.second_controller,
+                     cases.rule_under_load, cases.cycles,
                      cases.front_under_load):
         t.case(f"{series}: {function.__name__}", function)
         cases.clear()
