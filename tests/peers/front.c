@@ -404,6 +404,15 @@ static void find_endpoints(struct front_dev *dev)
 	}
 }
 
+void front_reset(struct front_dev *dev)
+{
+	struct usbif_request req = front_req(dev, 0, USBIF_OP_RESET);
+	struct usbif_response rsp = front_call(dev->f, &req);
+
+	if (rsp.status)
+		die("reset: status %u", rsp.status);
+}
+
 void front_enumerate(struct front_dev *dev, struct front *f, u8 vusb, u8 port)
 {
 	struct usbif_port_state st;
@@ -417,10 +426,7 @@ void front_enumerate(struct front_dev *dev, struct front *f, u8 vusb, u8 port)
 	st = front_wait_port(f, vusb, port, true, 20000);
 	dev->epoch = st.epoch;
 
-	req = front_req(dev, 0, USBIF_OP_RESET);
-	rsp = front_call(f, &req);
-	if (rsp.status)
-		die("reset: status %u", rsp.status);
+	front_reset(dev);
 	if (get_descriptor(dev, 0x0100, dev->descriptor, 18) != 18)
 		die("short device descriptor");
 	dev->config_len = get_descriptor(dev, 0x0200, dev->config,

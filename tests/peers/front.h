@@ -90,7 +90,9 @@ struct usbif_request front_control(const struct front_dev *dev, u32 id,
 				   u16 index, u16 length, u32 block);
 struct usbif_request front_bulk(const struct front_dev *dev, u32 id, u8 endpoint,
 				u32 length, u32 block);
-/* Reads descriptors and sets the first configuration. */
+/* What a guest does first with a device: only then it may talk to it. */
+void front_reset(struct front_dev *dev);
+/* Resets, reads descriptors and sets the first configuration. */
 void front_enumerate(struct front_dev *dev, struct front *f, u8 vusb, u8 port);
 /* A SCSI command that reads @len octets to @block; true if it went well. */
 bool front_scsi_read(struct front_dev *dev, const u8 *cdb, u8 cdb_len, u32 len,

@@ -347,6 +347,7 @@ static void reconnect(void)
 	st = front_wait_port(&f, 0, 1, true, 20000);
 	result(st.epoch != dev.epoch, "another epoch", st.epoch, 0);
 	dev.epoch = st.epoch;
+	front_reset(&dev);
 	still_good("a new session works");
 }
 

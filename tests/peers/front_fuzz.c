@@ -153,6 +153,7 @@ static void connect(void)
 	front_connect(&f);
 	st = front_wait_port(&f, 0, 1, true, 20000);
 	dev.epoch = st.epoch;
+	front_reset(&dev);
 	scribble = true;
 }
 
