@@ -167,6 +167,11 @@
  * The epoch changes whenever another device, or the same one anew, is behind the
  * port, including a device that came back from a reset with other descriptors.
  *
+ * A frontend begins with USBIF_OP_RESET, as any host does with a port that shows a
+ * connection. The backend may still be taking the device from its last owner and
+ * resetting it: it answers when that is done, and until then ends everything else
+ * with USBIF_ST_NODEV.
+ *
  * 8. Violations
  * =============
  *

@@ -61,14 +61,16 @@ enum usbback_state {
 /**
  * enum usbback_phase - what stands behind a port
  * @PORT_EMPTY: no device
+ * @PORT_ANNOUNCED: the guest sees a device that is still being taken from its driver
  * @PORT_IDLE: a device, but no session
- * @PORT_PREPARING: being reset before the guest sees it
- * @PORT_UP: the guest sees it
+ * @PORT_PREPARING: the guest sees it, it is being reset before it can be used
+ * @PORT_UP: the guest can use it
  * @PORT_FAILED: could not be reset
  * @PORT_DETACHING: being taken off
  */
 enum usbback_phase {
 	PORT_EMPTY,
+	PORT_ANNOUNCED,
 	PORT_IDLE,
 	PORT_PREPARING,
 	PORT_UP,
@@ -179,7 +181,7 @@ struct usbback_port_stats {
  * @nr: [C]
  * @phase: [L]
  * @bdev: its device, with a reference, or NULL [L]
- * @udev: of @bdev [L]; used without the lock only while @inflight or by @work
+ * @udev: of @bdev, or the one announced [L]; used without the lock only while @inflight or by @work
  * @epoch: of the present device, never 0 [L]
  * @version: counter for usbif_port_write() [L]
  * @gate: endpoints (bit: index) whose requests wait for an operation [L]
@@ -471,7 +473,14 @@ const char *usbback_phase_name(enum usbback_phase phase);
 /* All with ub->lock held. */
 struct usbback_port *usbback_port_find(struct usbback *ub, u8 vusb, u8 nr,
 				       u32 epoch);
-void usbback_port_prepare(struct usbback_port *port);
+struct usbback_port *usbback_port_find_shown(struct usbback *ub, u8 vusb, u8 nr,
+					     u32 epoch);
+static inline bool usbback_port_is_shown(const struct usbback_port *port)
+{
+	return port->phase == PORT_ANNOUNCED ||
+	       port->phase == PORT_PREPARING || port->phase == PORT_UP;
+}
+
 void usbback_port_run(struct usbback_port *port);
 /*
  * Ends what was submitted to the endpoints of @mask before @seq: parked requests at

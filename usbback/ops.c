@@ -99,7 +99,12 @@ void usbback_op_take(struct usbback *ub, struct usbback_slot *slot)
 	struct usbback_port *port;
 
 	spin_lock_irq(&ub->lock);
-	port = usbback_port_find(ub, req->vusb, req->port, req->port_epoch);
+	if (req->op == USBIF_OP_RESET)
+		port = usbback_port_find_shown(ub, req->vusb, req->port,
+					       req->port_epoch);
+	else
+		port = usbback_port_find(ub, req->vusb, req->port,
+					 req->port_epoch);
 	if (!port || !op) {
 		usbback_session_respond(ub, slot->id, port ? USBIF_ST_NOMEM :
 					USBIF_ST_NODEV, 0, 0, 0);
@@ -411,9 +416,9 @@ static void prepare_end(struct usbback_port *port, int ret)
 		port->stats.resets++;
 		unhold(port, ALL_EPS);
 		port->phase = ret ? PORT_FAILED : PORT_UP;
-		if (!ret)
-			usbback_session_write_port(port, USBIF_REASON_ATTACHED);
-		kick = !ret;
+		if (ret)
+			usbback_session_write_port(port, USBIF_REASON_UNPLUGGED);
+		kick = ret;
 	}
 	spin_unlock_irq(&ub->lock);
 	if (kick)
@@ -485,7 +490,10 @@ static enum todo next_todo(struct usbback_port *port, struct usbback_op **op)
 	if (port->want_prepare) {
 		port->want_prepare = false;
 		todo = TODO_PREPARE;
-	} else if (*op && (port->phase == PORT_DETACHING || !(*op)->slot)) {
+	} else if (port->phase == PORT_ANNOUNCED) {
+		*op = NULL;	/* when the device is there */
+	} else if (*op && (port->phase == PORT_DETACHING || !port->bdev ||
+			   !(*op)->slot)) {
 		todo = TODO_SKIP;
 	} else if (*op) {
 		(*op)->running = true;

@@ -7,8 +7,12 @@
  *             +----------+---------+
  *               session over
  *
- * A device that was used is reset before the next session's first look at it
- * (PREPARING, by the port's worker), so that none finds what another one left.
+ * A device that was used is reset before its next owner talks to it (PREPARING, by
+ * the port's worker), so that none finds what another one left. The guest is shown
+ * the port before that: it waits until the connection is stable and resets the port,
+ * which takes as long. Its reset is queued behind ours; all else is refused. For the
+ * same reason a port is shown (ANNOUNCED) while the device is being taken from its
+ * driver on the host; then it is EMPTY again or PREPARING.
  *
  * The end of an attachment: phase DETACHING stops intake and submission, every
  * request is killed, the last handler has answered (port->inflight, counted from
@@ -22,6 +26,7 @@
 
 static const char * const phase_names[PORT_PHASES] = {
 	[PORT_EMPTY]	= "empty",
+	[PORT_ANNOUNCED] = "announced",
 	[PORT_IDLE]	= "idle",
 	[PORT_PREPARING] = "preparing",
 	[PORT_UP]	= "up",
@@ -98,6 +103,26 @@ struct usbback_port *usbback_port_find(struct usbback *ub, u8 vusb, u8 nr,
 	return port;
 }
 
+/**
+ * usbback_port_find_shown - the port a reset is for
+ * @ub: channel, its lock held
+ * @vusb: virtual controller
+ * @nr: port
+ * @epoch: that the guest believes in
+ *
+ * Return: the port, or NULL if the guest sees no such device.
+ */
+struct usbback_port *usbback_port_find_shown(struct usbback *ub, u8 vusb, u8 nr,
+					     u32 epoch)
+{
+	struct usbback_port *port = ub->ports[vusb][nr];
+
+	lockdep_assert_held(&ub->lock);
+	if (!port || !usbback_port_is_shown(port) || port->epoch != epoch)
+		return NULL;
+	return port;
+}
+
 static void next_epoch(struct usbback_port *port)
 {
 	struct usbback *ub = port->ub;
@@ -107,16 +132,20 @@ static void next_epoch(struct usbback_port *port)
 	port->epoch = ub->next_epoch;
 }
 
-/**
- * usbback_port_prepare - have the port's device reset and shown to the guest
- * @port: a port with a device; ub->lock held
- */
-void usbback_port_prepare(struct usbback_port *port)
+static void prepare_begin(struct usbback_port *port)
 {
 	port->phase = PORT_PREPARING;
-	next_epoch(port);
 	port->want_prepare = true;
 	queue_work(port->ub->wq, &port->work);
+}
+
+/* Shows the port's device to the guest and has it reset, if need be. Caller kicks. */
+static void port_prepare(struct usbback_port *port)
+{
+	lockdep_assert_held(&port->ub->lock);
+	next_epoch(port);
+	prepare_begin(port);
+	usbback_session_write_port(port, USBIF_REASON_ATTACHED);
 }
 
 /**
@@ -168,7 +197,8 @@ static void mapping_limits(struct usbback_port *port, struct usb_device *udev)
 	port->max_segment = dma_get_max_seg_size(sysdev) & PAGE_MASK;
 }
 
-static void port_fill(struct usbback_port *port, struct usbback_dev *bdev)
+static void port_fill(struct usbback_port *port, struct usbback_dev *bdev,
+		      bool used)
 {
 	unsigned int i;
 
@@ -176,7 +206,7 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev)
 	port->udev = usbback_dev_udev(bdev);
 	port->phase = PORT_IDLE;
 	port->configured = false;
-	port->pristine = true;
+	port->pristine = !used;
 	port->gate = 0;
 	for (i = 0; i < USBBACK_EPS; i++)
 		port->eps[i].held = false;
@@ -189,15 +219,18 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev)
  * @vusb: virtual controller
  * @nr: port
  * @bdev: device
+ * @used: somebody had it since it was enumerated or reset
  *
- * The device is as new, see usbback_dev_reset(). The guest sees it at once, if there
- * is a guest; each session after the first one gets it reset.
+ * The guest sees it at once, if there is a guest, and can use it when it was reset,
+ * if it was used. So it is again for each further session.
  *
  * Return: 0, -EBUSY if the port is taken, -EINVAL, -ENOMEM.
  */
 int usbback_port_attach(struct usbback *ub, u8 vusb, u8 nr,
-			struct usbback_dev *bdev)
+			struct usbback_dev *bdev, bool used)
 {
+	struct usb_device *udev = usbback_dev_udev(bdev);
+	bool kick = false, announced;
 	struct usbback_port *port;
 	int ret = 0;
 
@@ -207,19 +240,94 @@ int usbback_port_attach(struct usbback *ub, u8 vusb, u8 nr,
 	if (!port)
 		return -ENOMEM;
 	/* Taken before the port is seen to be free: it may be needed at once. */
-	pm_runtime_get_noresume(&usbback_dev_udev(bdev)->dev);
+	pm_runtime_get_noresume(&udev->dev);
 	spin_lock_irq(&ub->lock);
-	if (port->phase != PORT_EMPTY) {
+	announced = port->phase == PORT_ANNOUNCED && port->udev == udev;
+	if (port->phase != PORT_EMPTY && !announced) {
 		ret = -EBUSY;
 	} else {
-		port_fill(port, bdev);
-		if (ub->state == USBBACK_RUNNING)
-			usbback_port_prepare(port);
+		port_fill(port, bdev, used);
+		kick = ub->state == USBBACK_RUNNING && !announced;
+		if (kick)
+			port_prepare(port);
+		else if (announced)
+			prepare_begin(port);
 	}
 	spin_unlock_irq(&ub->lock);
+	if (kick)
+		usbif_chan_kick(ub->chan);
 	if (ret)
-		pm_runtime_put(&usbback_dev_udev(bdev)->dev);
+		pm_runtime_put(&udev->dev);
 	return ret;
+}
+
+/**
+ * usbback_port_announce - show a device that is about to be attached
+ * @ub: channel
+ * @vusb: virtual controller
+ * @nr: port
+ * @udev: device
+ *
+ * Nothing happens if there is no guest or the port is not free. The caller calls
+ * usbback_port_retract() before it lets go of @udev.
+ */
+void usbback_port_announce(struct usbback *ub, u8 vusb, u8 nr,
+			   struct usb_device *udev)
+{
+	struct usbback_port *port;
+	bool kick;
+
+	if (vusb >= ub->lay.nr_vusb || !nr || nr > ub->lay.nr_ports)
+		return;
+	port = port_get(ub, vusb, nr);
+	if (!port)
+		return;
+	spin_lock_irq(&ub->lock);
+	kick = port->phase == PORT_EMPTY && ub->state == USBBACK_RUNNING;
+	if (kick) {
+		port->phase = PORT_ANNOUNCED;
+		port->udev = udev;
+		next_epoch(port);
+		usbback_session_write_port(port, USBIF_REASON_ATTACHED);
+	}
+	spin_unlock_irq(&ub->lock);
+	if (kick)
+		usbif_chan_kick(ub->chan);
+}
+
+/* The worker ends the operations that the guest has asked for meanwhile. */
+static void port_retract(struct usbback_port *port)
+{
+	lockdep_assert_held(&port->ub->lock);
+	port->phase = PORT_EMPTY;
+	port->udev = NULL;
+	usbback_session_write_port(port, USBIF_REASON_UNPLUGGED);
+	queue_work(port->ub->wq, &port->work);
+}
+
+/**
+ * usbback_port_retract - take back what was announced, unless it was attached
+ * @ub: channel
+ * @vusb: virtual controller
+ * @nr: port
+ * @udev: device
+ */
+void usbback_port_retract(struct usbback *ub, u8 vusb, u8 nr,
+			  const struct usb_device *udev)
+{
+	struct usbback_port *port;
+	bool kick;
+
+	if (vusb >= ub->lay.nr_vusb || !nr || nr > ub->lay.nr_ports)
+		return;
+	spin_lock_irq(&ub->lock);
+	port = ub->ports[vusb][nr];
+	kick = port && port->phase == PORT_ANNOUNCED && port->udev == udev;
+	if (kick)
+		port_retract(port);
+	spin_unlock_irq(&ub->lock);
+	if (kick)
+		usbif_chan_kick(ub->chan);
 }
 
 static struct usbback_port *port_of(struct usbback *ub, struct usbback_dev *bdev)
@@ -342,8 +450,9 @@ static void with_devices(struct usbback *ub,
 void usbback_ports_start(struct usbback *ub)
 {
 	spin_lock_irq(&ub->lock);
-	with_devices(ub, usbback_port_prepare);
+	with_devices(ub, port_prepare);
 	spin_unlock_irq(&ub->lock);
+	usbif_chan_kick(ub->chan);
 }
 
 static void port_stop(struct usbback_port *port)
@@ -366,6 +475,11 @@ void usbback_ports_stop(struct usbback *ub)
 
 	spin_lock_irq(&ub->lock);
 	with_devices(ub, port_stop);
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++)
+			if (ub->ports[vusb][nr] &&
+			    ub->ports[vusb][nr]->phase == PORT_ANNOUNCED)
+				port_retract(ub->ports[vusb][nr]);
 	usbback_request_drop_all(ub);
 	spin_unlock_irq(&ub->lock);
 	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)

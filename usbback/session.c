@@ -188,7 +188,7 @@ void usbback_session_write_port(struct usbback_port *port,
 	lockdep_assert_held(&ub->lock);
 	if (ub->state != USBBACK_RUNNING)
 		return;
-	if (port->phase == PORT_UP) {
+	if (usbback_port_is_shown(port)) {
 		st.status = USBIF_PORT_CONNECTED;
 		st.speed = wire_speed(port->udev);
 	}

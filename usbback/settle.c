@@ -187,7 +187,7 @@ static int dev_plug(struct usbback_dev *bdev, struct usbback *ub,
 	int err;
 
 	lockdep_assert_held(&bdev->mutex);
-	err = usbback_port_attach(ub, spec->vusb, spec->port, bdev);
+	err = usbback_port_attach(ub, spec->vusb, spec->port, bdev, bdev->used);
 	if (err)
 		return err;
 	bdev->used = true;
@@ -208,7 +208,7 @@ static bool dev_is_on(const struct usbback_dev *bdev, const struct usbback *ub,
 	       bdev->port == spec->port;
 }
 
-/* Plugs the device in where it belongs now. -EAGAIN: only after a reset. */
+/* Plugs the device in where it belongs now. */
 static int dev_place(struct usbback_dev *bdev, struct usbback *ub,
 		     const struct usbback_spec *spec)
 {
@@ -222,8 +222,6 @@ static int dev_place(struct usbback_dev *bdev, struct usbback *ub,
 	/* It could not be configured. */
 	if (!usbback_dev_udev(bdev)->authorized)
 		return -EACCES;
-	if (bdev->used)
-		return -EAGAIN;
 	return ub ? dev_plug(bdev, ub, spec) : 0;
 }
 
@@ -289,21 +287,13 @@ static const char *place_error(int err)
 static void rule_attach(struct usbback_rule *rule)
 {
 	struct usbback_dev *bdev = rule_get_dev(rule);
-	int err, reset = 0;
+	int err;
 
 	if (!bdev)
 		return;
-	do {
-		err = rule_place(rule, bdev);
-		if (err == -EAGAIN)
-			reset = dev_renew(bdev);
-	} while (err == -EAGAIN && !reset);
+	err = rule_place(rule, bdev);
 	usbback_dev_put(bdev);
-
-	/* -ENODEV: the device is going, which shows soon. */
-	if (reset && reset != -ENODEV)
-		rule_refuse(rule, NULL, "it cannot be reset");
-	else if (err && !reset)
+	if (err)
 		rule_refuse(rule, NULL, place_error(err));
 	else
 		rule_accept(rule);
@@ -339,8 +329,8 @@ static void reprobe(struct usb_device *udev)
 		pr_debug("%s: not reprobed: %d\n", dev_name(&udev->dev), err);
 }
 
-/* Takes the device from its driver on the host. False: refused. */
-static bool rule_grab(struct usbback_rule *rule, struct usb_device *udev)
+/* False: refused, or was before. */
+static bool rule_may_grab(struct usbback_rule *rule, struct usb_device *udev)
 {
 	char why[USBBACK_WHY_MAX];
 	bool force, refused;
@@ -356,7 +346,12 @@ static bool rule_grab(struct usbback_rule *rule, struct usb_device *udev)
 		rule_refuse(rule, udev, why);
 		return false;
 	}
+	return true;
+}
 
+/* Takes the device from its driver on the host. False: refused. */
+static bool rule_grab(struct usbback_rule *rule, struct usb_device *udev)
+{
 	rule_set_grabbing(rule, true);
 	usb_lock_device(udev);
 	/* Left behind by a driver that declined; would keep us out. */
@@ -370,6 +365,29 @@ static bool rule_grab(struct usbback_rule *rule, struct usb_device *udev)
 	rule_release_port(rule);
 	rule_refuse(rule, udev, "another device driver keeps it");
 	return false;
+}
+
+/* Its guest sees the device already while the driver on the host lets go of it. */
+static void rule_take(struct usbback_rule *rule, struct usb_device *udev)
+{
+	struct usbback_spec spec;
+	struct usbback *ub;
+
+	mutex_lock(&usbback_rules_lock);
+	spec = rule->spec;
+	mutex_unlock(&usbback_rules_lock);
+
+	ub = usbback_rules_get_backend(spec.vm);
+	if (ub)
+		usbback_port_announce(ub, spec.vusb, spec.port, udev);
+	/* A backend that goes does not have to wait for the driver. */
+	usbback_rules_put_backend(ub);
+	if (rule_grab(rule, udev))
+		rule_attach(rule);
+	ub = usbback_rules_get_backend(spec.vm);
+	if (ub)
+		usbback_port_retract(ub, spec.vusb, spec.port, udev);
+	usbback_rules_put_backend(ub);
 }
 
 /*
@@ -479,8 +497,10 @@ static void rule_settle_on(struct usbback_rule *rule, struct usb_device *hdev)
 			rule_hand_back(rule, udev);
 	} else if (!udev) {
 		rule_accept(rule);
-	} else if (rule_has_dev(rule, udev) || rule_grab(rule, udev)) {
+	} else if (rule_has_dev(rule, udev)) {
 		rule_attach(rule);
+	} else if (rule_may_grab(rule, udev)) {
+		rule_take(rule, udev);
 	}
 	usb_put_dev(udev);
 }

@@ -51,12 +51,21 @@ const char *usbback_name(const struct usbback *ub);
 void usbback_peer_gone(struct usbback *ub);
 
 /*
- * Puts @bdev, which is unconfigured and was reset or enumerated since it had another
- * owner, on a port and publishes it when there is a session. The backend takes a
- * reference on bdev. 0, -EBUSY (port taken), -EINVAL. Process context, may sleep.
+ * Puts @bdev on a port and publishes it when there is a session. If it was @used
+ * since it was enumerated or reset, the backend resets it before the guest can use it.
+ * The backend takes a reference on bdev. 0, -EBUSY (port taken), -EINVAL, -ENOMEM.
+ * Process context, may sleep.
  */
 int usbback_port_attach(struct usbback *ub, u8 vusb, u8 port,
-			struct usbback_dev *bdev);
+			struct usbback_dev *bdev, bool used);
+/*
+ * Shows a device on a port to which it will be attached, so that the guest gets ready
+ * while it is taken from its driver; and takes that back unless it was attached since.
+ */
+void usbback_port_announce(struct usbback *ub, u8 vusb, u8 port,
+			   struct usb_device *udev);
+void usbback_port_retract(struct usbback *ub, u8 vusb, u8 port,
+			  const struct usb_device *udev);
 /*
  * Takes the device off its port: no new submissions, every URB killed and ended,
  * port table updated with @reason, reference dropped. When it returns nothing of the
