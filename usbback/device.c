@@ -98,6 +98,17 @@ void usbback_dev_set_resetting(struct usbback_dev *bdev, bool resetting)
 	usbback_rules_changed();
 }
 
+/**
+ * usbback_dev_set_failed - say whether the guest cannot get the device
+ * @bdev: device
+ * @failed: it could not be reset
+ */
+void usbback_dev_set_failed(struct usbback_dev *bdev, bool failed)
+{
+	WRITE_ONCE(bdev->failed, failed);
+	usbback_rules_changed();
+}
+
 static bool usbback_dev_is_going(const struct usbback_dev *bdev)
 {
 	return READ_ONCE(bdev->gone) ||

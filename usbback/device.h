@@ -17,6 +17,7 @@
  * @busid: its name
  * @gone: disconnect() has begun: nobody may wait for the device lock any more
  * @resetting: for vports
+ * @failed: its port's preparation came to nothing; for vports, and to try again
  * @mutex: held over each change of where it is plugged in
  * @used: somebody had it since the last reset; under mutex once a rule has it
  * @ub: the backend that has it, written under mutex and rules_lock
@@ -29,6 +30,7 @@ struct usbback_dev {
 	char busid[USBBACK_BUSID_MAX + 1];
 	bool gone;
 	bool resetting;
+	bool failed;
 	/* Serialises attach, detach and reset of this device. */
 	struct mutex mutex;
 	bool used;

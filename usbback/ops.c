@@ -457,6 +457,7 @@ static void prepare(struct usbback_port *port)
 	if (ret && ret != -ENODEV)
 		dev_err(&port->udev->dev, "cannot be reset for %s: %d\n",
 			port->ub->name, ret);
+	usbback_dev_set_failed(port->bdev, ret && ret != -ENODEV);
 	prepare_end(port, ret);
 }
 

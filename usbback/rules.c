@@ -182,6 +182,7 @@ void usbback_rules_unplug(struct usbback_dev *bdev,
 	usbback_port_detach(ub, bdev, reason);
 	mutex_lock(&usbback_rules_lock);
 	bdev->ub = NULL;
+	WRITE_ONCE(bdev->failed, false);
 	queue_vport(&spec);
 	mutex_unlock(&usbback_rules_lock);
 	pr_info("%s: off port %s:%u:%u\n", bdev->busid, spec.vm, spec.vusb,
@@ -605,10 +606,12 @@ int usbback_rules_remove(const struct usbback_spec *spec, char *why)
 
 /* ---- what the files show ---- */
 
-static const char *rule_state(const struct usbback_rule *rule)
+/* @why: the reason of a refusal, or "" */
+static const char *rule_state(const struct usbback_rule *rule, const char **why)
 {
 	const struct usbback_dev *bdev = rule->bdev;
 
+	*why = rule->why;
 	if (rule->why[0])
 		return "refused";
 	if (rule->grabbing || (bdev && READ_ONCE(bdev->resetting)))
@@ -617,6 +620,10 @@ static const char *rule_state(const struct usbback_rule *rule)
 		return "waiting-device";
 	if (!bdev->ub || !usbback_is_running(bdev->ub))
 		return "waiting-guest";
+	if (READ_ONCE(bdev->failed)) {
+		*why = "cannot be reset";
+		return "refused";
+	}
 	return "attached";
 }
 
@@ -631,13 +638,14 @@ void usbback_rules_print(struct usbback_text *text)
 	mutex_lock(&usbback_rules_lock);
 	list_for_each_entry(rule, &rules, node) {
 		const struct usbback_spec *spec = &rule->spec;
+		const char *state, *why;
 
 		if (!rule->wanted)
 			continue;
+		state = rule_state(rule, &why);
 		usbback_text_printf(text, "%s:%s:%u:%u %s%s%s\n", spec->busid,
 				    spec->vm, spec->vusb, spec->port,
-				    rule_state(rule), rule->why[0] ? " " : "",
-				    rule->why);
+				    state, why[0] ? " " : "", why);
 	}
 	mutex_unlock(&usbback_rules_lock);
 }

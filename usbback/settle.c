@@ -215,7 +215,8 @@ static int dev_place(struct usbback_dev *bdev, struct usbback *ub,
 	lockdep_assert_held(&bdev->mutex);
 	if (READ_ONCE(bdev->gone))
 		return 0;
-	if (!dev_is_on(bdev, ub, spec) || !usbback_dev_udev(bdev)->authorized)
+	if (!dev_is_on(bdev, ub, spec) || !usbback_dev_udev(bdev)->authorized ||
+	    READ_ONCE(bdev->failed))
 		usbback_rules_unplug(bdev, USBIF_REASON_DETACHED);
 	if (bdev->ub)
 		return 0;

@@ -130,6 +130,8 @@ void usbback_dev_claim_interfaces(struct usbback_dev *bdev);
 int usbback_dev_reset(struct usbback_dev *bdev, unsigned int timeout_ms);
 /* vports says "resetting" meanwhile; any context. */
 void usbback_dev_set_resetting(struct usbback_dev *bdev, bool resetting);
+/* vports says "refused" until the next success; any context. */
+void usbback_dev_set_failed(struct usbback_dev *bdev, bool failed);
 
 /*
  * Text of a file in sysfs that may be longer than a page (sysfs.c). An allocation
