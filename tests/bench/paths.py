@@ -153,7 +153,7 @@ class GuestPath(Path):
             modules=self.modules, boot_timeout=300)
         self.where.run(f"{NO_WATCHDOG}; mount -t debugfs d {DEBUG}",
                        check=False)
-        self.where.run(TOUCH_MEMORY, timeout=60)
+        self.where.run(TOUCH_MEMORY, timeout=200)
         if "usb_storage" in self.modules:
             self.where.run(
                 "echo 0 > /sys/module/usb_storage/parameters/delay_use")
