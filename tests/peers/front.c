@@ -404,18 +404,38 @@ static void find_endpoints(struct front_dev *dev)
 	}
 }
 
-void front_reset(struct front_dev *dev)
+/* False if the device has gone. */
+static bool try_reset(struct front_dev *dev)
 {
 	struct usbif_request req = front_req(dev, 0, USBIF_OP_RESET);
 	struct usbif_response rsp = front_call(dev->f, &req);
 
-	if (rsp.status)
+	if (rsp.status && rsp.status != USBIF_ST_NODEV)
 		die("reset: status %u", rsp.status);
+	return !rsp.status;
+}
+
+void front_reset(struct front_dev *dev)
+{
+	if (!try_reset(dev))
+		die("reset: no device");
+}
+
+/* It may come and go some times before it stays. */
+static void wait_device(struct front_dev *dev)
+{
+	u64 end = now_ms() + 20000;
+
+	do {
+		if (now_ms() > end)
+			die("no device stays on port %u:%u", dev->vusb, dev->port);
+		dev->epoch = front_wait_port(dev->f, dev->vusb, dev->port, true,
+					     20000).epoch;
+	} while (!try_reset(dev));
 }
 
 void front_enumerate(struct front_dev *dev, struct front *f, u8 vusb, u8 port)
 {
-	struct usbif_port_state st;
 	struct usbif_request req;
 	struct usbif_response rsp;
 
@@ -423,10 +443,7 @@ void front_enumerate(struct front_dev *dev, struct front *f, u8 vusb, u8 port)
 	dev->f = f;
 	dev->vusb = vusb;
 	dev->port = port;
-	st = front_wait_port(f, vusb, port, true, 20000);
-	dev->epoch = st.epoch;
-
-	front_reset(dev);
+	wait_device(dev);
 	if (get_descriptor(dev, 0x0100, dev->descriptor, 18) != 18)
 		die("short device descriptor");
 	dev->config_len = get_descriptor(dev, 0x0200, dev->config,
