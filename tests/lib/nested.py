@@ -101,16 +101,17 @@ class KvmHost(VM):
                  icount: bool = False, repaired: bool = True,
                  memory: int = 2048, **options: Any) -> None:
         if icount:
-            options.update(accel="tcg,thread=single,tb-size=512", smp=1,
-                           cpu=KVM_HOST_CPU)
             args = [*args, *ICOUNT]
-        elif hardware():
+        if not icount and hardware():
             options.setdefault("accel", "kvm")
             options.setdefault("cpu", "host")
+            options.setdefault("smp", 2)
         else:
+            # With a thread for each of two processors, guests were reset or
+            # stood still now and then; with one thread never.
             options.setdefault("cpu", KVM_HOST_CPU)
-            options.setdefault("accel", "tcg,thread=multi,tb-size=512")
-        options.setdefault("smp", 2)
+            options.setdefault("accel", "tcg,thread=single,tb-size=512")
+            options.setdefault("smp", 1)
         options.setdefault("boot_timeout", 120)
         options.setdefault("qemu", str(emulator.outer_emulator() if repaired
                                        else emulator.STOCK))
