@@ -75,7 +75,16 @@ struct usbif_chan {
 struct usbif_chan *usbif_chan_fd_create(struct device *dev,
 					const struct usbif_ioc_create *arg);
 /* Installs the descriptors of a channel of kind fd in the calling process. */
-int usbif_chan_fd_adopt(struct usbif_chan *chan, struct usbif_ioc_adopt *arg);
+/* Descriptors for the files of a channel, reserved but not open. */
+struct usbif_chan_fds {
+	struct file *files[3];
+	int numbers[3];
+};
+
+int usbif_chan_fd_reserve(struct usbif_chan *chan, struct usbif_chan_fds *fds,
+			  struct usbif_ioc_adopt *arg);
+void usbif_chan_fd_install(struct usbif_chan_fds *fds);
+void usbif_chan_fd_cancel(struct usbif_chan_fds *fds);
 
 /*
  * ivshmem kind (chan_ivshmem.c). Maps, reads IVPosition and the identity; -ENODEV with

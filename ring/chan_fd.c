@@ -366,43 +366,69 @@ err_free:
 }
 
 /**
- * usbif_chan_fd_adopt - open the files of a channel in the calling process
+ * usbif_chan_fd_reserve - prepare to open the files of a channel once more
  * @chan: channel
- * @arg: gets the descriptors
+ * @fds: all zero; for usbif_chan_fd_install() or usbif_chan_fd_cancel()
+ * @arg: gets the descriptors, which the calling process will have
+ *
+ * The caller tells the process their numbers before they can be used: if that fails,
+ * nothing was opened.
  *
  * Return: 0, -EINVAL if the channel is of another kind, or what opening gives; all
  * three or none.
  */
-int usbif_chan_fd_adopt(struct usbif_chan *chan, struct usbif_ioc_adopt *arg)
+int usbif_chan_fd_reserve(struct usbif_chan *chan, struct usbif_chan_fds *fds,
+			  struct usbif_ioc_adopt *arg)
 {
-	struct file *files[3];
-	int numbers[3];
 	struct chan_fd *fd;
 	int ret, i;
 
 	if (chan->ops != &chan_fd_ops)
 		return -EINVAL;
 	fd = to_fd(chan);
-	files[0] = fd->mem;
-	files[1] = fd->in;
-	files[2] = fd->out;
 
 	for (i = 0; i < 3; i++) {
-		numbers[i] = get_unused_fd_flags(O_CLOEXEC);
-		if (numbers[i] < 0) {
-			ret = numbers[i];
+		ret = get_unused_fd_flags(O_CLOEXEC);
+		if (ret < 0)
 			goto err_put;
-		}
+		fds->numbers[i] = ret;
 	}
-	for (i = 0; i < 3; i++)
-		fd_install(numbers[i], get_file(files[i]));
-	arg->memfd = numbers[0];
-	arg->in_fd = numbers[1];
-	arg->out_fd = numbers[2];
+	fds->files[0] = get_file(fd->mem);
+	fds->files[1] = get_file(fd->in);
+	fds->files[2] = get_file(fd->out);
+	arg->memfd = fds->numbers[0];
+	arg->in_fd = fds->numbers[1];
+	arg->out_fd = fds->numbers[2];
 	return 0;
 
 err_put:
 	while (i-- > 0)
-		put_unused_fd(numbers[i]);
+		put_unused_fd(fds->numbers[i]);
 	return ret;
+}
+
+/**
+ * usbif_chan_fd_install - let the descriptors be used
+ * @fds: of usbif_chan_fd_reserve(), or all zero
+ */
+void usbif_chan_fd_install(struct usbif_chan_fds *fds)
+{
+	int i;
+
+	for (i = 0; i < 3 && fds->files[i]; i++)
+		fd_install(fds->numbers[i], fds->files[i]);
+}
+
+/**
+ * usbif_chan_fd_cancel - give the descriptors back instead
+ * @fds: of usbif_chan_fd_reserve(), or all zero
+ */
+void usbif_chan_fd_cancel(struct usbif_chan_fds *fds)
+{
+	int i;
+
+	for (i = 0; i < 3 && fds->files[i]; i++) {
+		put_unused_fd(fds->numbers[i]);
+		fput(fds->files[i]);
+	}
 }

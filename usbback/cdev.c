@@ -128,6 +128,7 @@ static long ioc_create(void __user *user)
 
 static long ioc_adopt(void __user *user)
 {
+	struct usbif_chan_fds fds = {};
 	struct usbif_ioc_adopt arg;
 	struct usbback *ub;
 	u32 size;
@@ -141,13 +142,18 @@ static long ioc_adopt(void __user *user)
 		return -EINVAL;
 	usbback_lock_list();
 	ub = usbback_find(arg.name);
-	ret = ub ? usbif_chan_fd_adopt(ub->chan, &arg) : -ENOENT;
+	ret = ub ? usbif_chan_fd_reserve(ub->chan, &fds, &arg) : -ENOENT;
 	if (!ret) {
 		arg.pid = ub->pid;
 		arg.start_time = ub->pid_start;
 	}
 	usbback_unlock_list();
-	return ret ?: arg_put(user, &arg, sizeof(arg), size);
+	ret = ret ?: arg_put(user, &arg, sizeof(arg), size);
+	if (ret)
+		usbif_chan_fd_cancel(&fds);
+	else
+		usbif_chan_fd_install(&fds);
+	return ret;
 }
 
 /* With the list locked. */

@@ -123,7 +123,7 @@ static long ioc_create(const struct usbif_ioc_create *arg)
 	return ret;
 }
 
-static long ioc_adopt(struct usbif_ioc_adopt *arg)
+static long ioc_adopt(struct usbif_ioc_adopt *arg, struct usbif_chan_fds *fds)
 {
 	struct usbfront *uf;
 	int ret = -ENOENT;
@@ -135,7 +135,7 @@ static long ioc_adopt(struct usbif_ioc_adopt *arg)
 	if (uf) {
 		arg->pid = uf->pid;
 		arg->start_time = uf->start_time;
-		ret = usbif_chan_fd_adopt(uf->chan, arg);
+		ret = usbif_chan_fd_reserve(uf->chan, fds, arg);
 	}
 	mutex_unlock(&usbfront_mutex);
 	return ret;
@@ -200,7 +200,7 @@ static long ioc_drop(const struct usbif_ioc_drop *arg)
 	return uf ? 0 : -ENOENT;
 }
 
-static long run(unsigned int cmd, void *arg)
+static long run(unsigned int cmd, void *arg, struct usbif_chan_fds *fds)
 {
 	switch (cmd) {
 	case USBIF_IOC_INFO:
@@ -208,7 +208,7 @@ static long run(unsigned int cmd, void *arg)
 	case USBIF_IOC_CREATE:
 		return ioc_create(arg);
 	case USBIF_IOC_ADOPT:
-		return ioc_adopt(arg);
+		return ioc_adopt(arg, fds);
 	case USBIF_IOC_PEER:
 		return ioc_peer(arg);
 	case USBIF_IOC_DROP:
@@ -239,6 +239,7 @@ static long usbfront_ioctl(struct file *file, unsigned int cmd,
 {
 	void __user *ptr = (void __user *)user;
 	unsigned int ours = our_version(cmd);
+	struct usbif_chan_fds fds = {};
 	union {
 		struct usbif_ioc_info info;
 		struct usbif_ioc_create create;
@@ -259,9 +260,13 @@ static long usbfront_ioctl(struct file *file, unsigned int cmd,
 	ret = copy_struct_from_user(&arg, _IOC_SIZE(ours), ptr, size);
 	if (ret)
 		return ret;
-	ret = run(ours, &arg);
+	ret = run(ours, &arg, &fds);
 	if (!ret && copy_to_user(ptr, &arg, min_t(u32, size, _IOC_SIZE(ours))))
-		return -EFAULT;
+		ret = -EFAULT;
+	if (ret)
+		usbif_chan_fd_cancel(&fds);
+	else
+		usbif_chan_fd_install(&fds);
 	return ret;
 }
 

@@ -235,7 +235,7 @@ static int open_files(void)
 static void case_adopt(void)
 {
 	struct rlimit old, limit;
-	struct usbif_ioc_adopt arg;
+	struct usbif_ioc_adopt arg, *page;
 	int mem = memory(MIB, 0), in = bell(), out = bell();
 	int before, ret, top;
 
@@ -262,6 +262,16 @@ static void case_adopt(void)
 	ret = adopt(&arg);
 	setrlimit(RLIMIT_NOFILE, &old);
 	expect(ret == EMFILE, "without room: %s", strerror(ret));
+	expect(open_files() == before, "files were left open");
+
+	/* Nowhere to put the numbers. */
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	*page = (struct usbif_ioc_adopt){ .size = sizeof(*page), .name = NAME };
+	mprotect(page, 4096, PROT_READ);
+	ret = ioctl(control, USBIF_IOC_ADOPT, page) ? errno : 0;
+	munmap(page, 4096);
+	expect(ret == EFAULT, "to read-only memory: %s", strerror(ret));
 	expect(open_files() == before, "files were left open");
 	expect(!drop(), "drop: %s", strerror(errno));
 }
