@@ -104,10 +104,26 @@ class Nested:
 
     # --- cases ----------------------------------------------------------
 
+    def requests(self) -> dict[str, int]:
+        """Requests taken from each guest so far."""
+        out = self.host.run(f"cat {self.host.SYSFS}/channels").out
+        return {line.split()[0]: int(re.findall(r" requests=(\d+)", line)[0])
+                for line in out.splitlines()}
+
     def both(self, seconds: int) -> str:
-        """Both guests at once."""
+        """Both guests at once; requests of both in every second."""
+        end = time.monotonic() + seconds - 2
         jobs = [verify(guest, seconds) for guest in self.guests.values()]
-        return ", ".join([moved(job, seconds) for job in jobs])
+        counts = [self.requests()]
+        while time.monotonic() < end:
+            time.sleep(1)
+            counts.append(self.requests())
+        for name in DISKS:
+            still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]))
+                     if a[name] == b[name]]
+            expect(not still, f"no requests of {name} in seconds {still}")
+        # What counts there is what was written and read back, a piece at a time.
+        return ", ".join([moved(job, seconds, gap=2) for job in jobs])
 
     def stopped(self) -> str:
         """With usbctl serve under SIGSTOP."""
