@@ -115,7 +115,7 @@ static int bell_of(const struct server *server, enum role role)
 }
 
 /* For usbctl status, and for the server after this one. */
-static void describe(const struct server *server)
+void server_describe(const struct server *server)
 {
 	struct served served = {
 		.server = getpid(),
@@ -254,7 +254,7 @@ static void peer_gone(struct server *server, enum role role, const char *why)
 	memset(peer, 0, sizeof(*peer));
 	peer->sock = -1;
 	peer->pidfd = -1;
-	describe(server);
+	server_describe(server);
 }
 
 static int send_step(struct server *server, enum role role)
@@ -367,7 +367,7 @@ static void peer_setup(struct server *server, enum role role)
 		peer->state = PEER_JOINED;
 		say("%s: %s joined (process %d)", vm_of(server), role_text[role],
 		    (int)peer->pid);
-		describe(server);
+		server_describe(server);
 	} else if (now_ms() > peer->deadline && is_awaited(server, role)) {
 		peer_gone(server, role, "connected but does not read: dropped");
 	}
@@ -483,7 +483,6 @@ int server_run(struct server *server)
 	struct pollfd poller[NR_POLL];
 	int role, ready;
 
-	describe(server);
 	for (;;) {
 		poll_prepare(server, poller);
 		ready = poll(poller, NR_POLL, poll_timeout(server));

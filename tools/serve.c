@@ -288,6 +288,8 @@ static int serve(const struct request *request, int ready)
 		goto out;
 	for (role = 0; role < NR_ROLES; role++)
 		server_adopt(server, role, joined.pid[role], joined.start_time[role]);
+	/* Whoever waits for us may want to read it. */
+	server_describe(server);
 	if (ready >= 0)
 		detach(ready);
 	notify_ready();

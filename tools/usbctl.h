@@ -357,6 +357,8 @@ int server_open(struct server **server, const struct server_config *config,
 /* That QEMU joined an earlier server of that name. */
 void server_adopt(struct server *server, enum role role, pid_t pid,
 		  uint64_t start_time);
+/* In a file of the run directory. */
+void server_describe(const struct server *server);
 /* Until SIGTERM or SIGINT. */
 int server_run(struct server *server);
 void server_close(struct server *server);

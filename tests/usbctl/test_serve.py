@@ -240,7 +240,7 @@ def many_connects(machine: Machine) -> None:
         peer.close()
     wait_for("the last", lambda: back.events[-1][0] == "gone"
              and len(back.events) == 201)
-    expect_equal(fd_count(pid), count, "open files")
+    expect(fd_count(pid) <= count, "open files")
     expect_equal([e[0] for e in back.events[1:]], ["joined", "gone"] * 100)
 
 
