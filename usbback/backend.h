@@ -35,7 +35,7 @@
 #define USBBACK_BUDGET_REQUESTS	256	/* between two looks at the scheduler */
 #define USBBACK_BUDGET_BYTES	(512 * 1024)
 #define USBBACK_SMALL_SG	8	/* entries every slot has of its own */
-#define USBBACK_FEATURES	0	/* USBIF_F_* offered */
+#define USBBACK_FEATURES	USBIF_F_STREAMS	/* USBIF_F_* offered */
 #define USBBACK_ORDERS		4	/* bounce memory comes in pages of order 0 to 3 */
 #define USBBACK_CHUNK		(PAGE_SIZE << (USBBACK_ORDERS - 1))
 
@@ -143,6 +143,7 @@ struct usbback_port;
  * @run: in ub->run or ub->starved [L]
  * @kills: active ones with a kill: no submission until they are back [L]
  * @deferred: active ones that wait for the thread's copy [L]
+ * @streams: granted, 0 for none; changes only while nothing is active [L]
  * @index: USBBACK_EPS [C]
  * @held: until USBIF_OP_RESTART [L]
  */
@@ -153,6 +154,7 @@ struct usbback_ep {
 	struct list_head run;
 	unsigned int kills;
 	unsigned int deferred;
+	u32 streams;
 	u8 index;
 	bool held;
 };
@@ -295,6 +297,7 @@ struct usbback_slot {
  * @req: the request
  * @seq: order of submission, as of the slots
  * @mask: endpoints that wait for it
+ * @value: for the answer
  * @running: the worker has it [L]
  */
 struct usbback_op {
@@ -303,6 +306,7 @@ struct usbback_op {
 	struct usbif_request req;
 	u64 seq;
 	u32 mask;
+	u32 value;
 	bool running;
 };
 
@@ -561,6 +565,12 @@ void usbback_op_take(struct usbback *ub, struct usbback_slot *slot);
 /* Cancels one that has not begun; ub->lock held. */
 void usbback_op_cancel(struct usbback_slot *slot);
 void usbback_op_work(struct work_struct *work);
+
+/* streams.c */
+void usbback_streams_forget(struct usbback_port *port, u32 mask);
+u8 usbback_streams_alloc(struct usbback_port *port, struct usbback_op *op,
+			 unsigned int lock_ms);
+bool usbback_streams_free(struct usbback_port *port, u32 mask);
 
 /* debugfs.c */
 void usbback_debugfs_init(void);

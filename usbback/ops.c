@@ -76,6 +76,9 @@ static u32 op_mask(struct usbback_port *port, const struct usbif_request *req)
 	switch (req->op) {
 	case USBIF_OP_CLEAR_HALT:
 		return BIT(0) | BIT(usbback_ep_index(req->endpoint));
+	case USBIF_OP_ALLOC_STREAMS:
+	case USBIF_OP_FREE_STREAMS:
+		return req->arg1;	/* the same bits as ours */
 	case USBIF_OP_SET_INTERFACE:
 		/* After another operation this may be a different interface. */
 		return list_empty(&port->ops) ?
@@ -248,6 +251,7 @@ static int reset_device(struct usbback_port *port)
 	ret = usbback_dev_lock(port->bdev, LOCK_MS);
 	if (ret)
 		goto out;
+	usbback_streams_free(port, ALL_EPS);
 	ret = usb_reset_device(port->udev);
 	usbback_dev_unlock(port->bdev);
 out:
@@ -297,6 +301,7 @@ static int set_configuration(struct usbback_port *port, int value)
 
 	if (ret)
 		return ret;
+	usbback_streams_free(port, ALL_EPS);
 	/* Also if it is the present one: settings and toggles are to be as new. */
 	ret = usb_set_configuration(port->udev, value);
 	if (!ret)
@@ -323,7 +328,8 @@ static u8 run_set_configuration(struct usbback_port *port, struct usbback_op *op
 	return op_status(ret);
 }
 
-static int set_interface(struct usbback_port *port, u32 number, u32 setting)
+static int set_interface(struct usbback_port *port, u32 number, u32 setting,
+			 u32 mask)
 {
 	struct usb_device *udev = port->udev;
 	struct usb_interface *intf;
@@ -334,10 +340,12 @@ static int set_interface(struct usbback_port *port, u32 number, u32 setting)
 		return ret;
 	/* The USB core logs what does not exist; a guest must not. */
 	intf = usb_ifnum_to_if(udev, number);
-	if (intf && usb_altnum_to_altsetting(intf, setting))
+	if (intf && usb_altnum_to_altsetting(intf, setting)) {
+		usbback_streams_free(port, mask);
 		ret = usb_set_interface(udev, number, setting);
-	else
+	} else {
 		ret = -EINVAL;
+	}
 	usbback_dev_unlock(port->bdev);
 	return ret;
 }
@@ -353,7 +361,7 @@ static u8 run_set_interface(struct usbback_port *port, struct usbback_op *op)
 	if (status)
 		return status;
 	WRITE_ONCE(port->pristine, false);
-	ret = set_interface(port, op->req.arg0, op->req.arg1);
+	ret = set_interface(port, op->req.arg0, op->req.arg1, mask);
 	spin_lock_irq(&ub->lock);
 	unhold(port, mask);
 	spin_unlock_irq(&ub->lock);
@@ -380,6 +388,23 @@ static u8 run_clear_halt(struct usbback_port *port, struct usbback_op *op)
 					usb_sndbulkpipe(udev, num)));
 }
 
+static u8 run_free_streams(struct usbback_port *port, struct usbback_op *op)
+{
+	bool had_some;
+	u8 status;
+	int ret;
+
+	status = shutdown_eps(port, op->req.arg1, op->seq);
+	if (status)
+		return status;
+	ret = usbback_dev_lock(port->bdev, LOCK_MS);
+	if (ret)
+		return op_status(ret);
+	had_some = usbback_streams_free(port, op->req.arg1);
+	usbback_dev_unlock(port->bdev);
+	return had_some ? USBIF_ST_OK : USBIF_ST_NOENT;
+}
+
 static u8 run_op(struct usbback_port *port, struct usbback_op *op)
 {
 	switch (op->req.op) {
@@ -391,6 +416,10 @@ static u8 run_op(struct usbback_port *port, struct usbback_op *op)
 		return run_set_interface(port, op);
 	case USBIF_OP_CLEAR_HALT:
 		return run_clear_halt(port, op);
+	case USBIF_OP_ALLOC_STREAMS:
+		return usbback_streams_alloc(port, op, LOCK_MS);
+	case USBIF_OP_FREE_STREAMS:
+		return run_free_streams(port, op);
 	default:
 		return USBIF_ST_UNSUPPORTED;
 	}
@@ -415,6 +444,7 @@ static void prepare_end(struct usbback_port *port, int ret)
 		port->pristine = !ret;
 		port->stats.resets++;
 		unhold(port, ALL_EPS);
+		usbback_streams_forget(port, ALL_EPS);
 		port->phase = ret ? PORT_FAILED : PORT_UP;
 		if (ret)
 			usbback_session_write_port(port, USBIF_REASON_UNPLUGGED);
@@ -471,7 +501,7 @@ static void op_end(struct usbback_port *port, struct usbback_op *op, u8 status)
 	spin_lock_irq(&ub->lock);
 	list_del(&op->node);
 	if (op->slot)
-		usbback_request_finish(op->slot, status, 0, 0, 0);
+		usbback_request_finish(op->slot, status, 0, 0, op->value);
 	update_gate(port);
 	kick = usbback_session_must_kick(ub);
 	spin_unlock_irq(&ub->lock);

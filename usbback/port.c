@@ -208,8 +208,10 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev,
 	port->configured = false;
 	port->pristine = !used;
 	port->gate = 0;
-	for (i = 0; i < USBBACK_EPS; i++)
+	for (i = 0; i < USBBACK_EPS; i++) {
 		port->eps[i].held = false;
+		port->eps[i].streams = 0;
+	}
 	mapping_limits(port, port->udev);
 }
 

@@ -231,7 +231,7 @@ static bool control_forbidden(const struct usbif_request *req)
 /* What can be said without looking at the device; USBIF_ST_OK: go on. */
 static u8 transfer_policy(const struct usbif_request *req)
 {
-	if (req->type == USBIF_TYPE_ISO || req->stream)
+	if (req->type == USBIF_TYPE_ISO)
 		return USBIF_ST_UNSUPPORTED;
 	if (control_forbidden(req))
 		return USBIF_ST_STALL;
@@ -372,6 +372,8 @@ static void start_op(struct usbback_slot *slot)
 	case USBIF_OP_SET_CONFIGURATION:
 	case USBIF_OP_SET_INTERFACE:
 	case USBIF_OP_CLEAR_HALT:
+	case USBIF_OP_ALLOC_STREAMS:
+	case USBIF_OP_FREE_STREAMS:
 		usbback_op_take(slot->ub, slot);
 		break;
 	default:

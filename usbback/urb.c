@@ -158,6 +158,7 @@ static u8 end_status(const struct usbback_slot *slot, int error)
 static bool end_holds(const struct usbback_slot *slot, u8 status)
 {
 	return status != USBIF_ST_OK && status != USBIF_ST_NODEV &&
+	       !slot->req.stream &&
 	       slot->kill != KILL_SHUTDOWN && slot->kill != KILL_SESSION &&
 	       slot->ep->port->phase == PORT_UP;
 }
@@ -292,6 +293,9 @@ static u8 check_endpoint(const struct usbback_slot *slot,
 		return USBIF_ST_INVALID;
 	if (!usb_endpoint_maxp(&hep->desc))
 		return USBIF_ST_INVALID;
+	if (req->stream > slot->ep->streams ||
+	    !req->stream != !slot->ep->streams)
+		return USBIF_ST_INVALID;
 	return USBIF_ST_OK;
 }
 
@@ -356,7 +360,7 @@ static void fill_urb(struct usbback_slot *slot, struct usb_device *udev, bool in
 	urb->number_of_packets = 0;
 	urb->interval = make_interval(udev, req);
 	urb->error_count = 0;
-	urb->stream_id = 0;
+	urb->stream_id = req->stream;
 	urb->context = slot;
 	urb->complete = urb_complete;
 }
@@ -451,7 +455,8 @@ static bool may_run(const struct usbback_ep *ep)
 {
 	const struct usbback_port *port = ep->port;
 
-	return !ep->held && !ep->kills && !(port->gate & BIT(ep->index)) &&
+	/* Among streams nothing is taken back, so nothing can be overtaken. */
+	return !ep->held && (!ep->kills || ep->streams) && !(port->gate & BIT(ep->index)) &&
 	       port->phase == PORT_UP && port->ub->state == USBBACK_RUNNING &&
 	       !list_empty(&ep->parked);
 }

@@ -243,6 +243,38 @@ static void refused_ops(void)
 	expect("cancel with another's id", &req, USBIF_ST_INVALID);
 }
 
+static u32 mask_of(u8 endpoint)
+{
+	return 1u << ((endpoint & 0x0f) + (endpoint & 0x80 ? 16 : 0));
+}
+
+/* The disk is not one that can have any. */
+static void refused_streams(void)
+{
+	struct usbif_request req = front_bulk(&dev, 7, dev.bulk_in, 512, 20);
+
+	req.stream = 1;
+	expect("a stream that was not granted", &req, USBIF_ST_INVALID);
+	req.stream = USBIF_MAX_STREAMS + 1;
+	expect("a stream beyond the limit", &req, USBIF_ST_INVALID);
+	req = front_req(&dev, 8, USBIF_OP_ALLOC_STREAMS);
+	req.arg1 = mask_of(dev.bulk_in);
+	expect("no streams at all", &req, USBIF_ST_INVALID);
+	req.arg0 = USBIF_MAX_STREAMS + 1;
+	expect("streams beyond the limit", &req, USBIF_ST_INVALID);
+	req.arg0 = 4;
+	expect("streams where there can be none", &req, USBIF_ST_UNSUPPORTED);
+	req.arg1 = mask_of(0x8f);
+	expect("streams on an absent endpoint", &req, USBIF_ST_UNSUPPORTED);
+	req.arg1 = 1;
+	expect("streams on endpoint 0", &req, USBIF_ST_INVALID);
+	req = front_req(&dev, 8, USBIF_OP_FREE_STREAMS);
+	req.arg1 = mask_of(dev.bulk_in) | mask_of(dev.bulk_out);
+	expect("freeing streams that were not granted", &req, USBIF_ST_NOENT);
+	req.arg1 = 0;
+	expect("freeing streams of nothing", &req, USBIF_ST_INVALID);
+}
+
 /* ---- cancel and hold ---- */
 
 static void cancel(u32 id, unsigned int status)
@@ -510,6 +542,7 @@ int main(int argc, char **argv)
 	refused_endpoints();
 	refused_iso();
 	refused_ops();
+	refused_streams();
 	still_good("a good request after all that");
 	holds();
 	shutdowns();
