@@ -61,9 +61,11 @@ static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 	usbfront_req_free(uf, req);
 	if (xfer->is_ended)
 		usbfront_xfer_cancel(uf, xfer);
-	else if (list_empty(&xfer->reqs) && uep->next != urb)
+	else if (list_empty(&xfer->reqs) && usbfront_xfer_is_queued(xfer))
 		usbfront_xfer_finish(uf, xfer);
-	if (uep->next)
+	else if (urb->stream_id && !usbfront_xfer_is_queued(xfer))
+		list_add_tail(&xfer->partial_node, &uep->partial);
+	if (uep->next || !list_empty(&uep->partial))
 		usbfront_ep_wait(uf, uep);
 }
 
@@ -84,6 +86,10 @@ static void orphan_done(struct usbfront *uf, struct usbfront_req *req,
 		port->reset = NULL;
 		usbfront_port_reset_done(port, rsp->status);
 	}
+	if (port->query == req)
+		usbfront_streams_told(port, rsp->status);
+	if (req->call)
+		usbfront_call_end(port, rsp->status, rsp->value);
 	usbfront_req_free(uf, req);
 }
 

@@ -4,8 +4,7 @@
  *
  * No HCD_DMA and hooks that map nothing: usbcore hands over plain pointers, and buffers
  * of drivers stay private memory that the backend can't rewrite while they are parsed.
- * No HCD_BH: see complete.c. No streams yet, so that uas leaves SuperSpeed disks to
- * usb-storage.
+ * No HCD_BH: see complete.c.
  */
 #include <linux/ktime.h>
 #include "usbfront.h"
@@ -73,6 +72,8 @@ const struct hc_driver usbfront_hc_driver = {
 	.unmap_urb_for_dma	= usbfront_unmap_urb,
 	.endpoint_disable	= usbfront_endpoint_disable,
 	.endpoint_reset		= usbfront_endpoint_reset,
+	.alloc_streams		= usbfront_alloc_streams,
+	.free_streams		= usbfront_free_streams,
 	.hub_status_data	= usbfront_hub_status_data,
 	.hub_control		= usbfront_hub_control,
 	.bus_suspend		= usbfront_bus_suspend,

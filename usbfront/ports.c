@@ -161,6 +161,11 @@ static void port_hide(struct usbfront_port *port)
 	port->epoch = 0;
 	port->is_clean = false;
 	port->reset = NULL;
+	port->query = NULL;
+	port->is_asked = false;
+	port->no_streams = false;
+	usbfront_call_end(port, USBIF_ST_NODEV, 0);
+	usbfront_streams_update(port->vusb);
 	drop_reset(port);
 	usbfront_port_flush(port, -ENODEV);
 	if (hp->state == USBFRONT_HUB_OFF)
@@ -249,6 +254,22 @@ void usbfront_port_reset_done(struct usbfront_port *port, u32 status)
 	/* A port that was reset holds nothing. */
 	for (i = 0; i < USBFRONT_NR_EPS; i++)
 		usbfront_ep_forget_restart(&port->ep[i]);
+	if (port->hport[side].state != USBFRONT_HUB_RESETTING)
+		return;
+	if (status || !usbfront_streams_ask(port))
+		usbfront_port_reset_end(port, status);
+}
+
+/**
+ * usbfront_port_reset_end - tell the hub driver of the end of a reset
+ * @port: port, still with the same device
+ * @status: enum usbif_status
+ */
+void usbfront_port_reset_end(struct usbfront_port *port, u32 status)
+{
+	enum usbfront_side side = usbfront_side_of(port->speed);
+
+	lockdep_assert_held(&port->vusb->uf->lock);
 	if (port->hport[side].state != USBFRONT_HUB_RESETTING)
 		return;
 	port->is_clean = !status;

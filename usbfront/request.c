@@ -80,6 +80,7 @@ void usbfront_tables_reset(struct usbfront *uf)
 		list_add_tail(&uf->reqs[i].node, &uf->free_reqs);
 	for (i = 0; i < uf->lay.nr_requests * 2; i++) {
 		INIT_LIST_HEAD(&uf->xfers[i].cancel_node);
+		INIT_LIST_HEAD(&uf->xfers[i].partial_node);
 		list_add_tail(&uf->xfers[i].ep_node, &uf->free_xfers);
 	}
 	uf->nr_free = uf->lay.nr_requests;
@@ -102,6 +103,7 @@ void usbfront_ep_init(struct usbfront_port *port)
 		uep->port = port;
 		uep->address = (i & 15) | (i & 16 ? USB_DIR_IN : 0);
 		INIT_LIST_HEAD(&uep->xfers);
+		INIT_LIST_HEAD(&uep->partial);
 		INIT_LIST_HEAD(&uep->wait_node);
 		INIT_LIST_HEAD(&uep->restart_node);
 	}
@@ -137,19 +139,31 @@ static u32 minus(u32 a, u32 b)
 	return a > b ? a - b : 0;
 }
 
-static bool may_have_id(const struct usbfront *uf, const struct usbfront_ep *uep)
+/*
+ * Each stream counts for itself: the device says which of them goes on next, and may
+ * not be asked to wait for one by another.
+ */
+static bool has_live(const struct usbfront_ep *uep,
+		     const struct usbfront_xfer *xfer)
+{
+	return xfer->urb->stream_id ? !list_empty(&xfer->reqs) : uep->nr_live;
+}
+
+static bool may_have_id(const struct usbfront *uf, const struct usbfront_ep *uep,
+			const struct usbfront_xfer *xfer)
 {
 	u32 all = uf->lay.nr_requests;
 
 	if (is_control(uep))
 		return uf->nr_free > KEEP_FOR_OPS;
-	if (!uep->nr_live)
+	if (!has_live(uep, xfer))
 		return uf->nr_free > KEEP_FOR_OPS + KEEP_FOR_CONTROL;
 	return uf->nr_free > all / 4 && uep->port->nr_ids < all / 2;
 }
 
 static u32 blocks_allowed(const struct usbfront *uf,
-			  const struct usbfront_ep *uep)
+			  const struct usbfront_ep *uep,
+			  const struct usbfront_xfer *xfer)
 {
 	const struct usbfront_pool *pool = &uf->pool;
 	u32 shared, small;
@@ -158,7 +172,7 @@ static u32 blocks_allowed(const struct usbfront *uf,
 		return pool->free;
 	shared = min(minus(pool->free, pool->blocks / 4),
 		     minus(pool->blocks / 2, uep->port->nr_blocks));
-	if (uep->nr_live)
+	if (has_live(uep, xfer))
 		return shared;
 	small = min(minus(pool->free, KEEP_BLOCKS), SMALL_BLOCKS);
 	return max(shared, small);
@@ -188,9 +202,9 @@ static int next_piece(const struct usbfront *uf, const struct usbfront_ep *uep,
 
 	if (!left)
 		return 0;
-	allowed = blocks_allowed(uf, uep);
+	allowed = blocks_allowed(uf, uep, xfer);
 	if (DIV_ROUND_UP(length, USBIF_BLOCK_SIZE) > allowed) {
-		if (usb_pipecontrol(xfer->urb->pipe) || uep->nr_live ||
+		if (usb_pipecontrol(xfer->urb->pipe) || has_live(uep, xfer) ||
 		    allowed < SMALL_BLOCKS)
 			return -ENOSPC;
 		length = min(left, allowed << USBIF_BLOCK_SHIFT);
@@ -214,6 +228,7 @@ static struct usbfront_req *id_take(struct usbfront *uf,
 	req->port = port;
 	req->uep = NULL;
 	req->xfer = NULL;
+	req->call = NULL;
 	req->epoch = port->epoch;
 	req->offset = 0;
 	req->length = 0;
@@ -257,7 +272,7 @@ static struct usbfront_req *req_take(struct usbfront *uf,
 	struct usbfront_req *req;
 	int length = 0;
 
-	if (!may_have_id(uf, uep))
+	if (!may_have_id(uf, uep, xfer))
 		return NULL;
 	if (xfer->op == USBIF_OP_TRANSFER)
 		length = next_piece(uf, uep, xfer);
@@ -343,7 +358,9 @@ static void note_untold(struct usbfront *uf, const struct usbfront_req *req)
 	if (!uep->nr_live)
 		uep->nr_untold = 0;
 	uep->is_long = req->length >= LONG_REQUEST;
-	if (!usbfront_ep_can_wait(uf, uep))
+	/* Streams don't wait for each other. */
+	if (!usbfront_ep_can_wait(uf, uep) ||
+	    (req->xfer && req->xfer->urb->stream_id))
 		uf->is_kick_due = true;
 	uep->nr_untold++;
 	uep->untold_end = uf->sq.published;
@@ -390,6 +407,7 @@ static void fill_transfer(struct usbfront *uf, struct usbif_request *wire,
 	wire->type = usb_endpoint_type(&urb->ep->desc);
 	wire->flags = wire_flags(req);
 	wire->length = req->length;
+	wire->stream = urb->stream_id;
 	if (wire->type == USBIF_TYPE_INTERRUPT)
 		wire->interval = urb->interval;
 	if (wire->type == USBIF_TYPE_CONTROL)
@@ -445,20 +463,36 @@ void usbfront_req_again(struct usbfront *uf, struct usbfront_req *req)
 		   req->xfer->arg1);
 }
 
-/* An operation of our own, not of a URB. False if there is no id for it now. */
-static bool op_submit(struct usbfront *uf, struct usbfront_port *port, u8 op,
-		      u8 endpoint)
+/**
+ * usbfront_op_submit - submit an operation of our own, not of a URB
+ * @uf: channel
+ * @port: port
+ * @op: enum usbif_op
+ * @endpoint: bEndpointAddress, or 0
+ * @arg0: of the operation
+ * @arg1: of the operation
+ *
+ * Return: its request, or NULL if there is no id for it now.
+ */
+struct usbfront_req *usbfront_op_submit(struct usbfront *uf,
+					struct usbfront_port *port, u8 op,
+					u8 endpoint, u32 arg0, u32 arg1)
 {
 	struct usbfront_req *req;
 
+	lockdep_assert_held(&uf->lock);
 	if (!uf->nr_free)
-		return false;
+		return NULL;
 	req = id_take(uf, port);
 	req->op = op;
-	if (op == USBIF_OP_RESET)
-		port->reset = req;
-	req_submit(uf, req, endpoint, 0, 0);
-	return true;
+	req_submit(uf, req, endpoint, arg0, arg1);
+	return req;
+}
+
+static bool restart_submit(struct usbfront *uf, struct usbfront_ep *uep)
+{
+	return usbfront_op_submit(uf, uep->port, USBIF_OP_RESTART,
+				  uep->address, 0, 0);
 }
 
 /* ---- feeding ---- */
@@ -549,8 +583,10 @@ static bool must_be_alone(const struct usbfront_ep *uep,
 static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		     unsigned long *flags)
 {
-	struct urb *urb = uep->next;
-	struct usbfront_xfer *xfer = urb->hcpriv;
+	struct usbfront_xfer *xfer =
+		list_first_entry_or_null(&uep->partial, struct usbfront_xfer,
+					 partial_node);
+	struct urb *urb = xfer ? xfer->urb : uep->next;
 	struct usbfront_req *req;
 
 	if (must_defer(uf, urb, *flags)) {
@@ -558,7 +594,7 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		goto wait;
 	}
 	if (!xfer)
-		xfer = usbfront_xfer_get(uf, uep, urb);
+		xfer = urb->hcpriv ?: usbfront_xfer_get(uf, uep, urb);
 	if (!xfer)
 		goto wait;
 	if (must_be_alone(uep, xfer))
@@ -571,7 +607,7 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 	if (usb_urb_dir_in(urb) && !list_empty(&xfer->reqs))
 		return false;
 	if (uep->is_held) {
-		if (!op_submit(uf, uep->port, USBIF_OP_RESTART, uep->address))
+		if (!restart_submit(uf, uep))
 			goto wait;
 		uep->is_held = false;
 	}
@@ -580,14 +616,15 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		uf->stats.waits++;
 		goto wait;
 	}
+	list_del_init(&xfer->partial_node);
 	if (!req_fill(uf, xfer, req, flags))
 		return uf->is_running;
 
 	xfer->queued += req->length;
 	uep->is_op_live = xfer->op != USBIF_OP_TRANSFER;
 	note_use(uep->port, urb);
-	if (xfer->op != USBIF_OP_TRANSFER ||
-	    xfer->queued == urb->transfer_buffer_length)
+	/* With a stream it goes on from uep->partial, and others pass it by. */
+	if (usbfront_xfer_is_queued(xfer) || urb->stream_id)
 		usbfront_urb_skip(uep, urb);
 	req_submit(uf, req, xfer->endpoint, xfer->arg0, xfer->arg1);
 	return true;
@@ -610,7 +647,7 @@ void usbfront_ep_feed(struct usbfront *uf, struct usbfront_ep *uep,
 	if (uep->is_feeding)
 		return;
 	uep->is_feeding = true;
-	while (uep->next && uf->is_running)
+	while ((uep->next || !list_empty(&uep->partial)) && uf->is_running)
 		if (!feed_one(uf, uep, flags))
 			break;
 	uep->is_feeding = false;
@@ -696,8 +733,7 @@ void usbfront_send_restarts(struct usbfront *uf)
 	list_for_each_entry_safe(uep, next, &uf->restarts, restart_node) {
 		if (has_ended_xfer(uep) || uep->nr_early)
 			continue;
-		if (uep->nr_live && !op_submit(uf, uep->port, USBIF_OP_RESTART,
-					       uep->address))
+		if (uep->nr_live && !restart_submit(uf, uep))
 			break;
 		uep->is_held = !uep->nr_live;
 		uep->is_restart_due = false;
@@ -710,7 +746,10 @@ static void send_reset(struct usbfront *uf, struct usbfront_port *port)
 {
 	if (!port->is_reset_due || port->reset)
 		return;
-	if (!port->epoch || op_submit(uf, port, USBIF_OP_RESET, 0)) {
+	if (port->epoch)
+		port->reset = usbfront_op_submit(uf, port, USBIF_OP_RESET, 0, 0,
+						 0);
+	if (!port->epoch || port->reset) {
 		port->is_reset_due = false;
 		uf->nr_resets_due--;
 	}

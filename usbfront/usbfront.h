@@ -34,7 +34,7 @@
 #include "usbif.h"
 
 #define USBFRONT_NAME		"usbfront"
-#define USBFRONT_FEATURES	0ull	/* of those in usbif.h, what we can do */
+#define USBFRONT_FEATURES	USBIF_F_STREAMS	/* of those in usbif.h, what we can do */
 #define USBFRONT_NR_EPS		32	/* numbers 0 to 15, OUT then IN */
 #define USBFRONT_NO_BLOCK	U32_MAX
 
@@ -62,6 +62,8 @@ struct usbfront_port;
  * @nr_early: URBs on uf->early
  * @next: first URB not wholly submitted, or NULL. All later ones on the list of
  *	its usb_host_endpoint are untouched (their hcpriv is NULL)
+ * @partial: those of @xfers with a stream that are to go on with their next piece,
+ *	which comes before @next
  * @xfers: URBs that have begun, in order
  * @wait_node: in uf->waiting
  * @restart_node: in uf->restarts
@@ -80,6 +82,7 @@ struct usbfront_ep {
 	u32 untold_end;
 	u32 nr_early;
 	struct urb *next;
+	struct list_head partial;
 	struct list_head xfers;
 	struct list_head wait_node;
 	struct list_head restart_node;
@@ -91,6 +94,7 @@ struct usbfront_ep {
  * @uep: endpoint
  * @ep_node: in uep->xfers
  * @reqs: live or being filled, in order
+ * @partial_node: in uep->partial
  * @cancel_node: in uf->cancels, while a cancel has been sent
  * @cancel_until: when the URB is given back without an answer
  * @op: enum usbif_op
@@ -106,6 +110,7 @@ struct usbfront_xfer {
 	struct usbfront_ep *uep;
 	struct list_head ep_node;
 	struct list_head reqs;
+	struct list_head partial_node;
 	struct list_head cancel_node;
 	unsigned long cancel_until;
 	u8 op;
@@ -154,6 +159,7 @@ struct usbfront_run {
  * struct usbfront_req - one id
  * @xfer: what it is for, NULL for operations of our own and if lost
  * @uep: endpoint, NULL for operations of our own
+ * @call: who waits for an operation of our own, or NULL
  * @port: it is for
  * @node: in xfer->reqs, or in the list of free ids
  * @run: its blocks
@@ -168,6 +174,7 @@ struct usbfront_run {
 struct usbfront_req {
 	struct usbfront_xfer *xfer;
 	struct usbfront_ep *uep;
+	struct usbfront_call *call;
 	struct usbfront_port *port;
 	struct list_head node;
 	struct usbfront_run run;
@@ -178,6 +185,22 @@ struct usbfront_req {
 	u8 op;
 	bool is_in;
 	bool is_cancelling;
+};
+
+/**
+ * struct usbfront_call - somebody waits for an operation
+ * @req: of the operation, NULL when it has ended
+ * @done: it has
+ * @status: enum usbif_status
+ * @value: of the completion
+ *
+ * Under uf->lock but for the waiting.
+ */
+struct usbfront_call {
+	struct usbfront_req *req;
+	struct completion done;
+	u32 status;
+	u32 value;
 };
 
 /* ---- pool ---- */
@@ -271,6 +294,10 @@ struct usbfront_hport {
  * @is_clean: reset, and nothing but descriptors read since
  * @is_reset_due: USBIF_OP_RESET is to be sent
  * @reset: USBIF_OP_RESET on its way, or NULL
+ * @query: the question whether there can be streams, or NULL
+ * @call: somebody waits for an operation, or NULL
+ * @is_asked: that has been answered: usbcore need not wait for it
+ * @no_streams: the answer was no
  * @nr_ids: ids in use for its URBs
  * @nr_blocks: blocks of the pool in use
  * @hport: as the two hubs show it
@@ -285,6 +312,10 @@ struct usbfront_port {
 	bool is_clean;
 	bool is_reset_due;
 	struct usbfront_req *reset;
+	struct usbfront_req *query;
+	struct usbfront_call *call;
+	bool is_asked;
+	bool no_streams;
 	u32 nr_ids;
 	u32 nr_blocks;
 	struct usbfront_hport hport[USBFRONT_NR_SIDES];
@@ -580,6 +611,7 @@ void usbfront_port_sync(struct usbfront_port *port);
 void usbfront_port_flush(struct usbfront_port *port, int status);
 void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side);
 void usbfront_port_reset_done(struct usbfront_port *port, u32 status);
+void usbfront_port_reset_end(struct usbfront_port *port, u32 status);
 void usbfront_ports_expire(struct usbfront *uf);
 bool usbfront_hport_set(struct usbfront_port *port, enum usbfront_side side,
 			enum usbfront_hub_state to, u16 change);
@@ -626,18 +658,31 @@ bool usbfront_ep_can_wait(const struct usbfront *uf, struct usbfront_ep *uep);
 bool usbfront_kick_prepare(struct usbfront *uf);
 void usbfront_req_free(struct usbfront *uf, struct usbfront_req *req);
 void usbfront_req_again(struct usbfront *uf, struct usbfront_req *req);
+struct usbfront_req *usbfront_op_submit(struct usbfront *uf,
+					struct usbfront_port *port, u8 op,
+					u8 endpoint, u32 arg0, u32 arg1);
 
 /* xfer.c: with uf->lock held unless said otherwise */
 struct usbfront_xfer *usbfront_xfer_get(struct usbfront *uf,
 					struct usbfront_ep *uep, struct urb *urb);
 void usbfront_urb_done(struct usbfront *uf, struct urb *urb, int status);
 void usbfront_early_expire(struct usbfront *uf);
+struct usbfront_port *usbfront_port_of(struct usbfront_vusb *vusb,
+				       const struct usb_device *udev);
 void usbfront_urb_skip(struct usbfront_ep *uep, struct urb *urb);
 void usbfront_xfer_finish(struct usbfront *uf, struct usbfront_xfer *xfer);
 void usbfront_xfer_cancel(struct usbfront *uf, struct usbfront_xfer *xfer);
 void usbfront_xfer_abandon(struct usbfront *uf, struct usbfront_xfer *xfer,
 			   int status);
 bool usbfront_xfer_is_local(const struct usbfront_xfer *xfer);
+
+/* All of it has been submitted. */
+static inline bool usbfront_xfer_is_queued(const struct usbfront_xfer *xfer)
+{
+	return xfer->op != USBIF_OP_TRANSFER ||
+	       xfer->queued == xfer->urb->transfer_buffer_length;
+}
+
 void usbfront_cancels_expire(struct usbfront *uf);	/* takes the lock */
 int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp);
 int usbfront_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status);
@@ -662,6 +707,18 @@ void usbfront_copy_in(struct usbfront *uf, const struct urb *urb,
 void usbfront_write_table(struct usbfront *uf, const struct usbfront_req *req);
 u32 usbfront_list_extents(struct usbfront *uf, const struct usbfront_req *req,
 			  struct usbif_range *ranges, u32 max);
+
+/* streams.c: with uf->lock held, but for the hooks of hc_driver */
+bool usbfront_streams_ask(struct usbfront_port *port);
+void usbfront_streams_told(struct usbfront_port *port, u32 status);
+void usbfront_streams_update(struct usbfront_vusb *vusb);
+void usbfront_call_end(struct usbfront_port *port, u32 status, u32 value);
+int usbfront_alloc_streams(struct usb_hcd *hcd, struct usb_device *udev,
+			   struct usb_host_endpoint **eps, unsigned int nr_eps,
+			   unsigned int nr_streams, gfp_t gfp);
+int usbfront_free_streams(struct usb_hcd *hcd, struct usb_device *udev,
+			  struct usb_host_endpoint **eps, unsigned int nr_eps,
+			  gfp_t gfp);
 
 /* debugfs.c */
 void usbfront_debugfs_init(void);

@@ -139,6 +139,9 @@ static int hcd_add(struct usbfront_vusb *vusb, enum usbfront_side side)
 		return -ENOMEM;
 	/* usb_add_hcd() already asks for port states and has URBs submitted. */
 	smp_store_release(&vusb->hcd[side], hcd);
+	spin_lock_irq(&vusb->uf->lock);
+	usbfront_streams_update(vusb);
+	spin_unlock_irq(&vusb->uf->lock);
 	ret = usb_add_hcd(hcd, 0, 0);
 	if (ret)
 		dev_err(vusb->uf->dev, "%s: vusb %u: no controller, error %d\n",

@@ -136,9 +136,15 @@ struct usbfront_xfer *usbfront_xfer_get(struct usbfront *uf,
 
 /* ---- ending ---- */
 
-/* The port selects the device; there are none behind hubs, which are refused. */
-static struct usbfront_port *port_of(struct usbfront_vusb *vusb,
-				     const struct usb_device *udev)
+/**
+ * usbfront_port_of - the port selects the device
+ * @vusb: controller
+ * @udev: device
+ *
+ * Return: port, or NULL: there are no devices behind hubs, which are refused.
+ */
+struct usbfront_port *usbfront_port_of(struct usbfront_vusb *vusb,
+				       const struct usb_device *udev)
 {
 	if (udev->level != 1 || !udev->portnum ||
 	    udev->portnum > USBIF_MAX_PORTS)
@@ -164,7 +170,7 @@ static struct usbfront_ep *ep_of(const struct urb *urb)
 	struct usb_hcd *hcd = bus_to_hcd(urb->dev->bus);
 	struct usbfront_vusb *vusb = usbfront_hcd_priv(hcd)->vusb;
 
-	return usbfront_ep_of(port_of(vusb, urb->dev), urb);
+	return usbfront_ep_of(usbfront_port_of(vusb, urb->dev), urb);
 }
 
 /*
@@ -246,6 +252,7 @@ void usbfront_xfer_finish(struct usbfront *uf, struct usbfront_xfer *xfer)
 	lockdep_assert_held(&uf->lock);
 	usbfront_urb_skip(xfer->uep, urb);
 	list_del_init(&xfer->cancel_node);
+	list_del_init(&xfer->partial_node);
 	list_move(&xfer->ep_node, &uf->free_xfers);
 	usbfront_urb_done(uf, urb, xfer->status);
 }
@@ -397,7 +404,7 @@ static bool has_buffer(const struct urb *urb)
 int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 {
 	struct usbfront_hcd *priv = usbfront_hcd_priv(hcd);
-	struct usbfront_port *port = port_of(priv->vusb, urb->dev);
+	struct usbfront_port *port = usbfront_port_of(priv->vusb, urb->dev);
 	struct usbfront *uf = priv->vusb->uf;
 	struct usbfront_ep *uep;
 	unsigned long flags;
@@ -452,7 +459,7 @@ int usbfront_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status)
 {
 	struct usbfront_hcd *priv = usbfront_hcd_priv(hcd);
 	struct usbfront *uf = priv->vusb->uf;
-	struct usbfront_port *port = port_of(priv->vusb, urb->dev);
+	struct usbfront_port *port = usbfront_port_of(priv->vusb, urb->dev);
 	struct usbfront_xfer *xfer;
 	unsigned long flags;
 	bool kick = false;
