@@ -266,7 +266,9 @@ static bool thread_turn(struct usbfront *uf)
 	if (uf->is_running) {
 		more = usbfront_complete(uf);
 		usbfront_ports_look(uf);
-		if (!list_empty(&uf->waiting))
+		/* Who asks for it may not have let go of the lock yet. */
+		if (events & BIT(USBFRONT_EV_FEED) ||
+		    !list_empty(&uf->waiting))
 			usbfront_feed_waiting(uf);
 	}
 	usbfront_giveback(uf);
