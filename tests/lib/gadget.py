@@ -210,6 +210,11 @@ class Dummies:
         """Endless source and sink, what usbtest wants."""
         return self.add(name, [("SourceSink.0", attributes)], speed, udc=udc)
 
+    def loopback(self, name: str, speed: str = "high-speed",
+                 udc: int | None = None, **attributes: str) -> Gadget:
+        """Sends back what it is sent."""
+        return self.add(name, [("Loopback.0", attributes)], speed, udc=udc)
+
     def mass_storage(self, name: str, image: str, speed: str = "high-speed",
                      udc: int | None = None, removable: bool = True,
                      read_only: bool = False) -> Gadget:
