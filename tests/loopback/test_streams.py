@@ -164,7 +164,7 @@ class Cases:
         seen: set[int] = set()
         peak = 0
         for what, ep, urb, stream in re.findall(
-                r"xhci_urb_(\w+): (ep\d+\w+)-bulk: urb (\S+) .* stream (\d+)",
+                r"xhci_urb_(\w+): (?:.* )?(ep\d+\w+)-bulk: urb (\S+) .* stream (\d+)",
                 text):
             if what == "giveback":
                 live.pop(urb, None)
@@ -243,6 +243,37 @@ class Cases:
         self.loop.join()
         self.data(self.node(self.disk.virtual()))
 
+    def no_streams(self) -> None:
+        """Behind a controller without streams a disk is left to usb-storage."""
+        image = Path(self.vm.share) / "bot.img"
+        image.write_bytes(os.urandom(8 << 20))
+        self.vm.run("modprobe vhci-hcd")
+        program = Path(__file__).resolve().parents[1] / "tools/usbip_disk.py"
+        disk = self.vm.spawn(f"exec {program} /share/{image.name} usbipdisk")
+        disk.wait_output("attached")
+        source = find_device(self.vm, "usbipdisk")
+        child_node(self.vm, source, "block/sd?", 30)
+        tap.expect_equal(self.disk.driver(source), "usb-storage")
+        self.loop.rule(f"{source}:{self.loop.NAME}:0:2")
+        self.loop.wait(source, "attached", 30)
+        virtual = find_device(self.vm, "usbipdisk", 30, other_than=source)
+        node = self.node(virtual)
+        tap.expect_equal(self.disk.driver(virtual), "usb-storage")
+        self.vm.wait_log("usbfront.0 does not support streams", 1, self.mark)
+        self.vm.run(f"dd if={node} bs=1M iflag=direct | cmp - "
+                    f"/share/{image.name}; head -c 4M /dev/urandom > /tmp/bot;"
+                    f" dd if=/tmp/bot of={node} bs=256k seek=5 oflag=direct "
+                    "conv=fsync 2>&1", 120)
+        piece = self.vm.get("/tmp/bot")
+        at = 5 * (256 << 10)
+        tap.expect(image.read_bytes()[at:at + len(piece)] == piece, "other data")
+        # With that one gone, the next disk has streams again.
+        self.loop.remove(source)
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{virtual}")
+        disk.kill(9)
+        self.begin()
+        tap.expect_equal(self.disk.driver(self.disk.virtual()), "uas")
+
     def high_speed(self) -> None:
         """At high speed uas works without streams."""
         node = self.begin("ehci")
@@ -264,7 +295,7 @@ def run(t: tap.Suite, series: str) -> None:
     cases = Cases(vm, loop)
     for case in (cases.bound, cases.depth, cases.resets, cases.unplugged,
                  cases.rule_removed, cases.rebound, cases.front_gone,
-                 cases.high_speed):
+                 cases.high_speed, cases.no_streams):
         if t.case(f"{series}: {case.__name__}", case):
             t.case(f"{series}: nothing is left of {case.__name__}", cases.end)
         else:

@@ -12,14 +12,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import kernels  # noqa: E402
 import tap  # noqa: E402
+import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
-                    find_device, load_drivers)
+                    load_drivers)
 from usbif import SYSFS, Loop  # noqa: E402
 from vm import VM  # noqa: E402
 
 SPEEDS = ("full-speed", "high-speed", "super-speed")
 BUFFER = 3 << 20
+# The ioctl SG_SCSI_RESET with SG_SCSI_RESET_DEVICE: what sg_reset(8) does.
+SG_RESET = ("import fcntl, os, struct, sys; "
+            "fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR | os.O_NONBLOCK), "
+            "0x2284, struct.pack('i', 1))")
 
 
 class Cases:
@@ -79,6 +84,95 @@ class Cases:
                          since)
         return ""
 
+    def product(self, busid: str) -> str:
+        """What the guest believes the device to be."""
+        return self.vm.run(f"cat /sys/bus/usb/devices/{busid}/idProduct || :"
+                           ).out.strip()
+
+    def renewed(self, echo: Gadget, before: str, product: str) -> None:
+        """The same vport has the new device, which works; the rule holds."""
+        path = f"/sys/bus/usb/devices/{before}"
+        self.vm.wait_for(f"test \"$(cat {path}/idProduct)\" = {product}", 20)
+        source = self.loop.source(echo)
+        self.loop.wait(source, "attached")
+        tap.expect_equal(self.loop.virtual(echo), before, "virtual bus ID")
+        self.usbfs(before, "length 100001")
+
+    def changed(self) -> None:
+        """With other descriptors after a reset it is another device."""
+        echo = self.echo()
+        busid = self.loop.attach(echo)
+        for product in ("a4b1", "a4b2"):
+            self.vm.run(f"echo 0x{product} > {echo.dir}/idProduct")
+            tap.expect(self.product(busid) != product, "without a reset")
+            since = self.vm.mark()
+            self.vm.run(f"{compile_tool('usbfs')} "
+                        f"{device_node(self.vm, busid)} reset", 30, check=False)
+            self.renewed(echo, busid, product)
+            log = self.vm.klog(since)
+            for word in ("firmware changed", "USB disconnect"):
+                tap.expect(word in log, f"'{word}' is not in the log")
+
+    def switched(self) -> None:
+        """A device that comes back as another one by itself."""
+        echo = self.echo()
+        busid = self.loop.attach(echo)
+        waiting = self.vm.spawn(f"{compile_tool('usbfs')} "
+                                f"{device_node(self.vm, busid)} flight")
+        waiting.wait(30)
+        self.vm.run(f"cd {echo.dir}; echo > UDC; echo 0xa4b3 > idProduct; "
+                    f"echo {echo.udc} > UDC")
+        self.renewed(echo, busid, "a4b3")
+
+    def scsi_resets(self) -> str:
+        """Device resets by SCSI under load lose no data."""
+        self.vm.run("head -c 16M /dev/zero > /tmp/image")
+        disk = self.dummies.mass_storage("disk", "/tmp/image")
+        busid = self.loop.attach(disk)
+        node = "/dev/" + child_node(self.vm, busid, "block/sd?")
+        since = self.vm.mark()
+        load = self.vm.spawn(f"{compile_tool('verify')} {node} 0 16 "
+                             f"{tap.scaled(8, 60)}")
+        for _ in range(tap.scaled(3, 15)):
+            self.vm.run(f"sleep 1.5; python3 -c \"{SG_RESET}\" {node}", 60)
+        load.wait(120, check=True)
+        resets = self.vm.klog(since).count(
+            f"usbback {self.loop.source(disk)}: reset high-speed")
+        tap.expect(resets >= 3, f"{resets} resets reached the device")
+        verified = int(load.output().split()[-1])
+        tap.expect(verified > 0, "nothing was verified")
+        return f"{resets} resets, {verified >> 10} KiB verified"
+
+    def settings(self) -> None:
+        """A setting ends what waits on the interface; the device works on."""
+        echo = self.echo()
+        for busid in (echo.busid(), self.loop.attach(echo)):
+            for _ in range(tap.scaled(5, 100)):
+                self.usbfs(busid, "setting 0")
+                self.usbfs(busid, "length 5001")
+
+    def configurations(self) -> None:
+        """A device with two configurations, switched to and fro."""
+        two = self.dummies.add(
+            "two", [("SourceSink.0", {})], "super-speed",
+            setup="mkdir functions/Loopback.0 configs/c.2; "
+                  "ln -s functions/Loopback.0 configs/c.2/")
+        busid = self.loop.attach(two)
+        value = f"/sys/bus/usb/devices/{busid}/bConfigurationValue"
+        usbtest.run(self.vm, busid, 1)
+        for _ in range(tap.scaled(3, 50)):
+            self.vm.run(f"echo 2 > {value}; grep -q 2 {value}")
+            self.usbfs(busid, "length 1100001")
+            self.vm.run(f"echo 0 > {value}; echo 1 > {value}")
+            usbtest.run(self.vm, busid, 2)
+        # Resets keep what was chosen.
+        self.vm.run(f"echo 2 > {value}")
+        self.usbfs(busid, "reset")
+        self.vm.run(f"grep -q 2 {value}")
+        self.usbfs(busid, "length 5001")
+        self.vm.run(f"cd {two.dir}; echo > UDC; rm configs/c.2/Loopback.0; "
+                    "rmdir configs/c.2 functions/Loopback.0")
+
 
 def run(t: tap.Suite, series: str) -> None:
     """All cases on one kernel."""
@@ -86,6 +180,7 @@ def run(t: tap.Suite, series: str) -> None:
     loop = Loop(vm)
     loop.load()
     load_drivers(vm)
+    usbtest.prepare(vm)
     cases = Cases(vm, loop, Dummies(vm, 4))
     for speed in SPEEDS:
         t.case(f"{series}: sizes at {speed}", cases.sizes, speed)
@@ -95,7 +190,8 @@ def run(t: tap.Suite, series: str) -> None:
     for speed in SPEEDS:
         t.case(f"{series}: order at {speed}", cases.order, speed)
         cases.clear()
-    for case in (cases.flight,):
+    for case in (cases.flight, cases.changed, cases.switched,
+                 cases.scsi_resets, cases.settings, cases.configurations):
         t.case(f"{series}: {case.__name__}", case)
         cases.clear()
     vm.close()
