@@ -21,10 +21,11 @@ from vm import VM  # noqa: E402
 
 SPEEDS = ("full-speed", "high-speed", "super-speed")
 BUFFER = 3 << 20
-# The ioctl SG_SCSI_RESET with SG_SCSI_RESET_DEVICE: what sg_reset(8) does.
+# The ioctl SG_SCSI_RESET with SG_SCSI_RESET_BUS, as sg_reset(8) does it: for
+# usb-storage a reset of the port, while a device reset is one of its class.
 SG_RESET = ("import fcntl, os, struct, sys; "
             "fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR | os.O_NONBLOCK), "
-            "0x2284, struct.pack('i', 1))")
+            "0x2284, struct.pack('i', 2))")
 
 
 class Cases:
@@ -125,7 +126,7 @@ class Cases:
         self.renewed(echo, busid, "a4b3")
 
     def scsi_resets(self) -> str:
-        """Device resets by SCSI under load lose no data."""
+        """Resets by SCSI under load lose no data."""
         self.vm.run("head -c 16M /dev/zero > /tmp/image")
         disk = self.dummies.mass_storage("disk", "/tmp/image")
         busid = self.loop.attach(disk)
@@ -156,8 +157,17 @@ class Cases:
         two = self.dummies.add(
             "two", [("SourceSink.0", {})], "super-speed",
             setup="mkdir functions/Loopback.0 configs/c.2; "
+                  f"echo {BUFFER} > functions/Loopback.0/bulk_buflen; "
+                  "echo 4 > functions/Loopback.0/qlen; "
                   "ln -s functions/Loopback.0 configs/c.2/")
-        busid = self.loop.attach(two)
+        try:
+            self.switch_to_and_fro(self.loop.attach(two))
+        finally:
+            self.vm.run(f"cd {two.dir}; echo > UDC; rm configs/c.2/Loopback.0;"
+                        " rmdir configs/c.2 functions/Loopback.0")
+
+    def switch_to_and_fro(self, busid: str) -> None:
+        """A source in the first configuration, an echo in the second."""
         value = f"/sys/bus/usb/devices/{busid}/bConfigurationValue"
         usbtest.run(self.vm, busid, 1)
         for _ in range(tap.scaled(3, 50)):
@@ -165,13 +175,11 @@ class Cases:
             self.usbfs(busid, "length 1100001")
             self.vm.run(f"echo 0 > {value}; echo 1 > {value}")
             usbtest.run(self.vm, busid, 2)
-        # Resets keep what was chosen.
+        # A reset keeps what was chosen.
         self.vm.run(f"echo 2 > {value}")
         self.usbfs(busid, "reset")
         self.vm.run(f"grep -q 2 {value}")
         self.usbfs(busid, "length 5001")
-        self.vm.run(f"cd {two.dir}; echo > UDC; rm configs/c.2/Loopback.0; "
-                    "rmdir configs/c.2 functions/Loopback.0")
 
 
 def run(t: tap.Suite, series: str) -> None:
