@@ -15,7 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import kernels  # noqa: E402
 import tap  # noqa: E402
-from gadget import child_node, find_device, load_drivers  # noqa: E402
+from cache import compile_tool  # noqa: E402
+from gadget import (child_node, device_node, find_device,  # noqa: E402
+                    load_drivers)
 from usbif import Loop  # noqa: E402
 from vm import VM  # noqa: E402
 
@@ -243,6 +245,19 @@ class Cases:
         self.loop.join()
         self.data(self.node(self.disk.virtual()))
 
+    def long_commands(self) -> str:
+        """Transfers longer than a request on all streams, and than the pool."""
+        self.begin()
+        self.vm.run("echo 256 > /sys/module/usbcore/parameters/usbfs_memory_mb")
+        node = device_node(self.vm, self.disk.virtual())
+        out = ""
+        for streams, blocks in ((2, 6001), (4, 4096), (16, 4000), (15, 37)):
+            out += self.vm.run(
+                f"{compile_tool('uas_raw')} {node} "
+                f"/share/{self.disk.image.name} {streams} {blocks}",
+                120).out.strip() + ", "
+        return out.rstrip(", ")
+
     def no_streams(self) -> None:
         """Behind a controller without streams a disk is left to usb-storage."""
         image = Path(self.vm.share) / "bot.img"
@@ -295,7 +310,7 @@ def run(t: tap.Suite, series: str) -> None:
     cases = Cases(vm, loop)
     for case in (cases.bound, cases.depth, cases.resets, cases.unplugged,
                  cases.rule_removed, cases.rebound, cases.front_gone,
-                 cases.high_speed, cases.no_streams):
+                 cases.long_commands, cases.high_speed, cases.no_streams):
         if t.case(f"{series}: {case.__name__}", case):
             t.case(f"{series}: nothing is left of {case.__name__}", cases.end)
         else:
