@@ -146,8 +146,9 @@
  * request; more, and the packets of an isochronous request, stand in a *table*,
  * one run of pool blocks of its own: first all the extents (only if more than
  * USBIF_INLINE_EXTENTS), then nr_packets struct usbif_iso_packet, then room for
- * nr_packets struct usbif_iso_result, which the backend fills. table_length is
- * exactly the sum.
+ * nr_packets struct usbif_iso_result, which the backend fills before it completes the
+ * request; not if that ends with USBIF_ST_INVALID, _UNSUPPORTED, _NOMEM, _LIMIT or
+ * _NODEV, when no packet was moved. table_length is exactly the sum.
  *
  * The blocks of a request belong to the backend from submission to completion.
  * For IN transfers it writes at most the length of the request; the frontend

@@ -35,9 +35,10 @@
 #define USBBACK_BUDGET_REQUESTS	256	/* between two looks at the scheduler */
 #define USBBACK_BUDGET_BYTES	(512 * 1024)
 #define USBBACK_SMALL_SG	8	/* entries every slot has of its own */
-#define USBBACK_FEATURES	USBIF_F_STREAMS	/* USBIF_F_* offered */
-#define USBBACK_ORDERS		4	/* bounce memory comes in pages of order 0 to 3 */
-#define USBBACK_CHUNK		(PAGE_SIZE << (USBBACK_ORDERS - 1))
+#define USBBACK_FEATURES	(USBIF_F_STREAMS | USBIF_F_ISO | USBIF_F_FRAME)	/* offered */
+#define USBBACK_ORDERS		7	/* bounce memory is kept in pages of order 0 to 6 */
+#define USBBACK_CHUNK_ORDER	3	/* of scattered copies */
+#define USBBACK_CHUNK		(PAGE_SIZE << USBBACK_CHUNK_ORDER)
 
 /**
  * enum usbback_state - state of a channel
@@ -239,6 +240,8 @@ struct usbback_big {
  * @setup: SETUP packet, memory fit for DMA [C]
  * @unlinking: calls of usb_unlink_urb() that may still use @urb
  * @urb: reused as long as @unlinking is 0 [T]
+ * @packets: that @urb has room for [T]
+ * @has_results: isochronous: the table says what became of the packets
  * @state: [L]
  * @kill: [L]
  * @unlinked: usb_unlink_urb() has been called or is about to be [L]
@@ -266,6 +269,8 @@ struct usbback_slot {
 	struct usb_ctrlrequest *setup;
 	atomic_t unlinking;
 	struct urb *urb;
+	unsigned int packets;
+	bool has_results;
 	enum usbback_slot_state state;
 	enum usbback_kill kill;
 	bool unlinked;
@@ -455,7 +460,8 @@ long usbback_session_timeout(const struct usbback *ub);
 /* Writes @port to the port table; ub->lock held, the caller kicks. */
 void usbback_session_write_port(struct usbback_port *port,
 				enum usbif_port_reason reason);
-/* Answers; ub->lock held; the caller asks usbback_session_must_kick() before unlocking. */
+/* Answer; ub->lock held; the caller asks usbback_session_must_kick() before unlocking. */
+void usbback_session_answer(struct usbback *ub, struct usbif_response *rsp);
 void usbback_session_respond(struct usbback *ub, u32 id, u8 status, u16 flags,
 			     u32 actual, u32 value);
 
@@ -536,6 +542,24 @@ void usbback_urb_unlink(struct usbback_ep *ep);
 void usbback_urb_unlink_port(struct usbback_port *port);
 /* The endpoint as the device has it now, or NULL. */
 struct usb_host_endpoint *usbback_urb_endpoint(struct usb_device *udev, u8 address);
+
+/* iso.c */
+static inline bool usbback_slot_is_iso(const struct usbback_slot *slot)
+{
+	return slot->req.type == USBIF_TYPE_ISO;
+}
+
+/* Another URB for the slot, with the same packets. 0 or -ENOMEM. [T] */
+int usbback_iso_renew(struct usbback_slot *slot, unsigned int packets);
+/* Takes over ub->packets, which were decoded for the slot. 0 or -ENOMEM. [T] */
+int usbback_iso_prepare(struct usbback_slot *slot);
+/* Writes what became of each packet and returns the octets moved; any context. */
+u32 usbback_iso_results(struct usbback_slot *slot);
+/* The same for a request that the host controller never had; ub->lock held. */
+void usbback_iso_finish(struct usbback_slot *slot, struct usbif_response *rsp);
+/* Copies the packets of a bounced IN transfer to the pool; any context. */
+void usbback_iso_copy_in(struct usbback_slot *slot);
+void usbback_iso_get_frame(struct usbback *ub, const struct usbif_request *req);
 
 /* bounce.c */
 int usbback_buffer_init(struct usbback *ub);

@@ -8,9 +8,10 @@
  * does not work (and always in a driver VM, whose region is a PCI BAR) the data is
  * copied.
  *
- * Memory for copies comes in chunks of 1 to 8 pages, which are kept for the next
- * request up to a limit; a reserve is made with the channel, so that one request
- * goes on without any memory.
+ * Memory for copies comes in chunks of 1 to 64 pages, which are kept for the next
+ * request up to a limit: a stream of isochronous requests finds what its first ones
+ * have left. A reserve is made with the channel, so that one request goes on without
+ * any memory.
  */
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
@@ -243,7 +244,10 @@ static void bounce_copy(struct usbback_slot *slot, u32 len, bool to_pool)
 
 void usbback_buffer_copy_in(struct usbback_slot *slot, u32 len)
 {
-	bounce_copy(slot, len, true);
+	if (usbback_slot_is_iso(slot))
+		usbback_iso_copy_in(slot);
+	else
+		bounce_copy(slot, len, true);
 }
 
 static int bounce_linear(struct usbback_slot *slot)
@@ -375,7 +379,7 @@ int usbback_buffer_init(struct usbback *ub)
 	list_add(&big->node, &ub->bigs);
 	ub->nr_bigs++;
 	ret = reserve(ub, 0, 4) ?:
-	      reserve(ub, USBBACK_ORDERS - 1, ub->chan->pages ? 1 : full - 1);
+	      reserve(ub, USBBACK_CHUNK_ORDER, ub->chan->pages ? 1 : full - 1);
 	if (ret)
 		usbback_buffer_fini(ub);
 	return ret;

@@ -96,6 +96,9 @@ static void show_port(struct seq_file *m, const struct usbback_port *port)
 		   st->submitted, st->completed, st->errors, st->cancelled,
 		   st->bytes_in, st->bytes_out, st->direct, st->bounced,
 		   st->resets, st->inflight, st->peak);
+	if (port->phase == PORT_UP)
+		seq_printf(m, "  frame %d\n",
+			   usb_get_current_frame_number(port->udev));
 	show_endpoints(m, port);
 }
 

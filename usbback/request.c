@@ -138,16 +138,24 @@ void usbback_request_finish(struct usbback_slot *slot, u8 status, u16 flags,
 {
 	struct usbback *ub = slot->ub;
 	bool answer = slot->kill != KILL_SESSION && ub->state == USBBACK_RUNNING;
-	u32 id = slot->id;
+	struct usbif_response rsp = {
+		.id = slot->id,
+		.status = status,
+		.flags = flags,
+		.actual = actual,
+		.value = value,
+	};
 
 	lockdep_assert_held(&ub->lock);
+	if (answer && usbback_slot_is_iso(slot))
+		usbback_iso_finish(slot, &rsp);
 	if (slot->state != SLOT_OP) {
 		count_end(slot, status, actual);
 		trace_usbback_complete(slot, status, actual, flags);
 	}
 	slot_free(slot);
 	if (answer)
-		usbback_session_respond(ub, id, status, flags, actual, value);
+		usbback_session_answer(ub, &rsp);
 }
 
 void usbback_request_drop_all(struct usbback *ub)
@@ -188,6 +196,7 @@ static int prep_ranges(struct usbback_slot *slot, enum usbif_why *why)
 {
 	const struct usbif_request *req = &slot->req;
 	struct usbback *ub = slot->ub;
+	int ret;
 
 	slot->ranges = slot->small_ranges;
 	if (req->nr_extents > USBIF_INLINE_EXTENTS) {
@@ -200,8 +209,11 @@ static int prep_ranges(struct usbback_slot *slot, enum usbif_why *why)
 		usbif_chan_read(ub->chan, ub->lay.pool_offset +
 				(u64)req->table_block * USBIF_BLOCK_SIZE,
 				ub->table, req->table_length);
-	return usbif_table_decode(req, ub->table, &ub->lay, slot->ranges,
-				  ub->packets, why);
+	ret = usbif_table_decode(req, ub->table, &ub->lay, slot->ranges,
+				 ub->packets, why);
+	if (!ret && req->nr_packets)
+		ret = usbback_iso_prepare(slot);
+	return ret;
 }
 
 static void drop_big(struct usbback_slot *slot)
@@ -231,8 +243,6 @@ static bool control_forbidden(const struct usbif_request *req)
 /* What can be said without looking at the device; USBIF_ST_OK: go on. */
 static u8 transfer_policy(const struct usbif_request *req)
 {
-	if (req->type == USBIF_TYPE_ISO)
-		return USBIF_ST_UNSUPPORTED;
 	if (control_forbidden(req))
 		return USBIF_ST_STALL;
 	return USBIF_ST_OK;
@@ -433,6 +443,8 @@ static void take_one(struct usbback *ub, const struct usbif_req *wire)
 		start_transfer(slot);
 	else if (req.op == USBIF_OP_RESTART)
 		start_restart(ub, &req);
+	else if (req.op == USBIF_OP_GET_FRAME)
+		usbback_iso_get_frame(ub, &req);
 	else
 		start_op(slot);
 }

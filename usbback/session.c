@@ -118,35 +118,46 @@ static void ring_timer(struct timer_list *timer)
 /* ---- what is written for the frontend ---- */
 
 /**
- * usbback_session_respond - write a completion
+ * usbback_session_answer - write a completion
+ * @ub: channel, its lock held
+ * @rsp: what it says; the session is filled in
+ *
+ * There is room: nothing is taken from the submission ring without. The caller
+ * asks usbback_session_must_kick() before it unlocks and kicks afterwards.
+ */
+void usbback_session_answer(struct usbback *ub, struct usbif_response *rsp)
+{
+	struct usbif_rsp wire;
+
+	lockdep_assert_held(&ub->lock);
+	rsp->session = ub->session;
+	usbif_rsp_encode(&wire, rsp);
+	usbif_prod_push(&ub->cq, &wire);
+	usbif_prod_publish(&ub->cq);
+	arm_ring_timer(ub);
+}
+
+/**
+ * usbback_session_respond - write a completion of the usual kind
  * @ub: channel, its lock held
  * @id: of the request
  * @status: enum usbif_status
  * @flags: USBIF_RSP_*
  * @actual: octets moved
  * @value: result of an operation
- *
- * There is room: nothing is taken from the submission ring without. The caller
- * asks usbback_session_must_kick() before it unlocks and kicks afterwards.
  */
 void usbback_session_respond(struct usbback *ub, u32 id, u8 status, u16 flags,
 			     u32 actual, u32 value)
 {
-	const struct usbif_response rsp = {
+	struct usbif_response rsp = {
 		.id = id,
-		.session = ub->session,
 		.status = status,
 		.flags = flags,
 		.actual = actual,
 		.value = value,
 	};
-	struct usbif_rsp wire;
 
-	lockdep_assert_held(&ub->lock);
-	usbif_rsp_encode(&wire, &rsp);
-	usbif_prod_push(&ub->cq, &wire);
-	usbif_prod_publish(&ub->cq);
-	arm_ring_timer(ub);
+	usbback_session_answer(ub, &rsp);
 }
 
 static struct usbif_port __usbif *port_entry(struct usbback *ub,
@@ -297,11 +308,10 @@ static u64 front_features(struct usbback *ub)
 }
 
 /* What the frontend must have written before it asked for a session. */
-static bool front_acceptable(struct usbback *ub)
+static bool front_acceptable(struct usbback *ub, u64 features)
 {
 	u32 magic = usbif_word_read(&ub->front->magic);
 	u32 version = usbif_word_read(&ub->front->version);
-	u64 features = front_features(ub);
 
 	if (magic != USBIF_FRONT_MAGIC)
 		usbback_break(ub, USBIF_ERR_VERSION, "frontend's magic", magic,
@@ -309,9 +319,9 @@ static bool front_acceptable(struct usbback *ub)
 	else if (version != USBIF_VERSION)
 		usbback_break(ub, USBIF_ERR_VERSION, "frontend's version",
 			      version, USBIF_VERSION);
-	else if (features & ~ub->lay.features)
+	else if (features & ~USBBACK_FEATURES)
 		usbback_break(ub, USBIF_ERR_FEATURE, "features accepted",
-			      features, ub->lay.features);
+			      features, USBBACK_FEATURES);
 	else
 		return true;
 	return false;
@@ -319,17 +329,21 @@ static bool front_acceptable(struct usbback *ub)
 
 static void session_begin(struct usbback *ub, u32 nonce)
 {
+	u64 features = front_features(ub);
+
 	memset(&ub->violation, 0, sizeof(ub->violation));
 	ub->front_nonce = nonce;
 	ub->end_broken = false;
 	ub->stalled = false;
-	if (!front_acceptable(ub)) {
+	if (!front_acceptable(ub, features)) {
 		ub->refused_nonce = nonce;
 		say_broken(ub);
 		if (ub->state != USBBACK_BROKEN)
 			set_state(ub, USBBACK_BROKEN);
 		return;
 	}
+	/* What was not accepted is refused from now on: usbif_req_decode(). */
+	ub->lay.features = features;
 	start_rings(ub);
 	clear_ports(ub);
 	if (!++ub->session)

@@ -158,7 +158,7 @@ static u8 end_status(const struct usbback_slot *slot, int error)
 static bool end_holds(const struct usbback_slot *slot, u8 status)
 {
 	return status != USBIF_ST_OK && status != USBIF_ST_NODEV &&
-	       !slot->req.stream &&
+	       !slot->req.stream && !usbback_slot_is_iso(slot) &&
 	       slot->kill != KILL_SHUTDOWN && slot->kill != KILL_SESSION &&
 	       slot->ep->port->phase == PORT_UP;
 }
@@ -196,6 +196,7 @@ static void park_again(struct usbback_slot *slot)
 	struct usbback_slot *other;
 
 	usbback_buffer_unmap(slot);
+	slot->has_results = false;
 	list_del(&slot->node);
 	list_for_each_entry(other, &ep->parked, node)
 		if (other->seq > slot->seq)
@@ -260,6 +261,8 @@ static void urb_complete(struct urb *urb)
 
 	/* Whoever frees ub or the module waits for a grace period. */
 	rcu_read_lock();
+	if (usbback_slot_is_iso(slot))
+		actual = usbback_iso_results(slot);
 	copied = copy_now(slot, actual);
 	spin_lock_irqsave(&ub->lock, flags);
 	if (slot->kill == KILL_TAKEBACK && was_unlinked(error) && !actual) {
@@ -308,6 +311,9 @@ static unsigned int make_pipe(struct usb_device *udev,
 	case USBIF_TYPE_CONTROL:
 		return in ? usb_rcvctrlpipe(udev, num) :
 			    usb_sndctrlpipe(udev, num);
+	case USBIF_TYPE_ISO:
+		return in ? usb_rcvisocpipe(udev, num) :
+			    usb_sndisocpipe(udev, num);
 	case USBIF_TYPE_INTERRUPT:
 		return in ? usb_rcvintpipe(udev, num) :
 			    usb_sndintpipe(udev, num);
@@ -326,11 +332,15 @@ static unsigned int make_flags(const struct usbif_request *req, bool in)
 	if (!in && req->flags & USBIF_REQ_ZERO_PACKET &&
 	    req->type != USBIF_TYPE_CONTROL)
 		flags |= URB_ZERO_PACKET;
+	if (req->flags & USBIF_REQ_ISO_ASAP)
+		flags |= URB_ISO_ASAP;
 	return flags;
 }
 
 static int make_interval(struct usb_device *udev, const struct usbif_request *req)
 {
+	if (req->type == USBIF_TYPE_ISO)
+		return min_t(u32, req->interval, MAX_INTERVAL);
 	if (req->type != USBIF_TYPE_INTERRUPT)
 		return 0;
 	return min_t(u32, req->interval, udev->speed >= USB_SPEED_HIGH ?
@@ -356,8 +366,8 @@ static void fill_urb(struct usbback_slot *slot, struct usb_device *udev, bool in
 		memcpy(slot->setup, req->setup, sizeof(*slot->setup));
 		urb->setup_packet = (unsigned char *)slot->setup;
 	}
-	urb->start_frame = -1;
-	urb->number_of_packets = 0;
+	urb->start_frame = req->type == USBIF_TYPE_ISO ? req->start_frame : -1;
+	urb->number_of_packets = req->nr_packets;
 	urb->interval = make_interval(udev, req);
 	urb->error_count = 0;
 	urb->stream_id = req->stream;
@@ -367,16 +377,9 @@ static void fill_urb(struct usbback_slot *slot, struct usb_device *udev, bool in
 
 static int fresh_urb(struct usbback_slot *slot)
 {
-	struct urb *urb;
-
 	if (!atomic_read_acquire(&slot->unlinking))
 		return 0;
-	urb = usb_alloc_urb(0, GFP_NOIO | __GFP_NOWARN);
-	if (!urb)
-		return -ENOMEM;
-	usb_free_urb(slot->urb);
-	slot->urb = urb;
-	return 0;
+	return usbback_iso_renew(slot, slot->req.nr_packets);
 }
 
 /* Asking for descriptors and status leaves a device as new. */
@@ -421,6 +424,9 @@ static int urb_submit(struct usbback_slot *slot)
 		usb_unblock_urb(urb);
 	slot->blocked = false;
 	spin_unlock_irq(&ub->lock);
+	/* Packets longer or later than the host controller has room for. */
+	if (ret == -EMSGSIZE || ret == -EFBIG)
+		return USBIF_ST_INVALID;
 	return ret;
 }
 
