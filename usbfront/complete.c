@@ -10,6 +10,7 @@
  * gives back by itself, with bottom halves off: handlers see the context they see under
  * any controller with HCD_BH, and when usb_hcd_giveback_urb() returns they have run.
  */
+#include "iso.h"
 #include "trace.h"
 #include "usbfront.h"
 
@@ -41,6 +42,15 @@ static void note_error(struct usbfront_req *req)
 		req->port->is_clean = false;
 }
 
+/* Packets with errors do not end an isochronous transfer. */
+static bool ends_transfer(const struct usbfront_req *req,
+			  const struct usbif_response *rsp)
+{
+	if (req->nr_packets)
+		return rsp->status && rsp->status != USBIF_ST_PARTIAL;
+	return rsp->status || rsp->actual < req->length;
+}
+
 /* A request of a transfer has ended and its data has been taken. */
 static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 		       const struct usbif_response *rsp)
@@ -48,14 +58,16 @@ static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 	struct usbfront_xfer *xfer = req->xfer;
 	struct usbfront_ep *uep = req->uep;
 	struct urb *urb = xfer->urb;
-	bool is_short = rsp->actual < req->length;
 
-	urb->actual_length += rsp->actual;
+	if (!req->nr_packets)
+		urb->actual_length += rsp->actual;
 	if (rsp->status)
 		note_error(req);
-	if ((rsp->status || is_short) && !xfer->is_ended) {
+	if (ends_transfer(req, rsp) && !xfer->is_ended) {
 		xfer->is_ended = true;
 		xfer->status = urb_error(req, rsp->status);
+		if (req->nr_packets)
+			usbfront_iso_refused(uep, xfer->status);
 	}
 	list_del_init(&req->node);
 	usbfront_req_free(uf, req);
@@ -90,7 +102,19 @@ static void orphan_done(struct usbfront *uf, struct usbfront_req *req,
 		usbfront_streams_told(port, rsp->status);
 	if (req->call)
 		usbfront_call_end(port, rsp->status, rsp->value);
+	if (req->op == USBIF_OP_GET_FRAME)
+		usbfront_frame_answer(uf, req, rsp);
 	usbfront_req_free(uf, req);
+}
+
+/* Copies, without the lock. False if the backend says what cannot be. */
+static bool take_data(struct usbfront *uf, const struct usbfront_req *req,
+		      const struct usbif_response *rsp)
+{
+	if (req->nr_packets)
+		return usbfront_iso_take(uf, req, rsp);
+	usbfront_copy_in(uf, req->xfer->urb, req, rsp->actual);
+	return true;
 }
 
 static void request_done(struct usbfront *uf, struct usbfront_req *req,
@@ -98,6 +122,7 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 {
 	struct usbfront_ep *uep = req->uep;
 	u32 id = req - uf->reqs;
+	bool is_good = true;
 
 	trace_usbfront_complete(uf, id, req, rsp);
 	uf->nr_live--;
@@ -117,15 +142,18 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 		usbfront_req_again(uf, req);
 		return;
 	}
-	if (req->is_in && rsp->actual) {
+	if ((req->is_in && rsp->actual) || req->nr_packets) {
 		req->state = USBFRONT_REQ_TAKING;
 		uf->nr_filling++;
 		spin_unlock_irq(&uf->lock);
-		usbfront_copy_in(uf, req->xfer->urb, req, rsp->actual);
+		is_good = take_data(uf, req, rsp);
 		spin_lock_irq(&uf->lock);
 		uf->nr_filling--;
 		uf->stats.copies_in++;
 	}
+	if (!is_good)
+		usbfront_break(uf, USBIF_ERR_BAD_ID, "octets of a packet", id,
+			       req->length);
 	uep->nr_live--;
 	if (uep->nr_untold && !usbfront_ep_can_wait(uf, uep))
 		uf->is_kick_due = true;

@@ -6,27 +6,22 @@
  */
 #include <linux/highmem.h>
 #include <linux/scatterlist.h>
-#include "usbfront.h"
-
-/**
- * struct cursor - a place in the extents of a request
- * @uf: channel
- * @block: first block of the extent
- * @at: octets into the extent
- */
-struct cursor {
-	struct usbfront *uf;
-	u32 block;
-	u32 at;
-};
+#include "iso.h"
 
 static u64 pool_offset(const struct usbfront *uf, u32 block)
 {
 	return uf->lay.pool_offset + ((u64)block << USBIF_BLOCK_SHIFT);
 }
 
-/* Copies between flat memory and the pool; the extents are known to suffice. */
-static void copy_flat(struct cursor *cur, void *mem, u32 len, bool is_in)
+/**
+ * usbfront_copy_flat - copy between flat memory and the pool
+ * @cur: place in the pool, goes on; the extents are known to suffice
+ * @mem: memory
+ * @len: octets
+ * @is_in: from the pool
+ */
+void usbfront_copy_flat(struct usbfront_cursor *cur, void *mem, u32 len,
+			bool is_in)
 {
 	struct usbfront *uf = cur->uf;
 
@@ -51,13 +46,13 @@ static void copy_flat(struct cursor *cur, void *mem, u32 len, bool is_in)
 }
 
 /* One entry of a scatter-gather list: many pages, contiguous, maybe not mapped. */
-static void copy_entry(struct cursor *cur, struct scatterlist *sg, u32 skip,
+static void copy_entry(struct usbfront_cursor *cur, struct scatterlist *sg, u32 skip,
 		       u32 len, bool is_in)
 {
 	u32 offset = sg->offset + skip;
 
 	if (!PageHighMem(sg_page(sg))) {
-		copy_flat(cur, sg_virt(sg) + skip, len, is_in);
+		usbfront_copy_flat(cur, sg_virt(sg) + skip, len, is_in);
 		return;
 	}
 	while (len) {
@@ -65,14 +60,14 @@ static void copy_entry(struct cursor *cur, struct scatterlist *sg, u32 skip,
 		u32 n = min_t(u32, len, PAGE_SIZE - offset_in_page(offset));
 		void *mem = kmap_local_page(page);
 
-		copy_flat(cur, mem + offset_in_page(offset), n, is_in);
+		usbfront_copy_flat(cur, mem + offset_in_page(offset), n, is_in);
 		kunmap_local(mem);
 		offset += n;
 		len -= n;
 	}
 }
 
-static void copy_list(struct cursor *cur, struct scatterlist *sg, int entries,
+static void copy_list(struct usbfront_cursor *cur, struct scatterlist *sg, int entries,
 		      u32 skip, u32 len, bool is_in)
 {
 	for (; sg && entries && len; sg = sg_next(sg), entries--) {
@@ -93,14 +88,14 @@ static void copy_list(struct cursor *cur, struct scatterlist *sg, int entries,
 static void copy_urb(struct usbfront *uf, const struct urb *urb,
 		     const struct usbfront_req *req, u32 len, bool is_in)
 {
-	struct cursor cur = { .uf = uf, .block = req->run.first };
+	struct usbfront_cursor cur = { .uf = uf, .block = req->run.first };
 
 	if (!len)
 		return;
 	if (urb->num_sgs)
 		copy_list(&cur, urb->sg, urb->num_sgs, req->offset, len, is_in);
 	else if (urb->transfer_buffer)
-		copy_flat(&cur, urb->transfer_buffer + req->offset, len, is_in);
+		usbfront_copy_flat(&cur, urb->transfer_buffer + req->offset, len, is_in);
 	else
 		copy_list(&cur, urb->sg, 1, req->offset, len, is_in);
 }
@@ -114,7 +109,10 @@ static void copy_urb(struct usbfront *uf, const struct urb *urb,
 void usbfront_copy_out(struct usbfront *uf, const struct urb *urb,
 		       const struct usbfront_req *req)
 {
-	copy_urb(uf, urb, req, req->length, false);
+	if (req->nr_packets)
+		usbfront_iso_copy_out(uf, urb, req);
+	else
+		copy_urb(uf, urb, req, req->length, false);
 }
 
 /**
@@ -158,14 +156,28 @@ u32 usbfront_list_extents(struct usbfront *uf, const struct usbfront_req *req,
 }
 
 /**
- * usbfront_write_table - write the table of a request with many extents
+ * usbfront_table_offset - where the table of a request is in the region
+ * @uf: channel
+ * @req: request with a table
+ *
+ * Return: octets from the start of the region.
+ */
+u64 usbfront_table_offset(const struct usbfront *uf,
+			  const struct usbfront_req *req)
+{
+	return pool_offset(uf, req->run.table);
+}
+
+/**
+ * usbfront_write_table - write the table of a request with many extents or packets
  * @uf: channel
  * @req: request; its table has room
  */
 void usbfront_write_table(struct usbfront *uf, const struct usbfront_req *req)
 {
+	bool has_extents = req->run.extents > USBIF_INLINE_EXTENTS;
 	u64 offset = pool_offset(uf, req->run.table);
-	u32 left = req->length;
+	u32 left = has_extents ? req->length : 0;
 	u32 block = req->run.first;
 
 	while (left) {
@@ -181,4 +193,6 @@ void usbfront_write_table(struct usbfront *uf, const struct usbfront_req *req)
 		left -= len;
 		block = ext->next;
 	}
+	if (req->nr_packets)
+		usbfront_iso_write_packets(uf, req, offset);
 }

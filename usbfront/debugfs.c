@@ -5,7 +5,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
-#include "usbfront.h"
+#include "iso.h"
 
 static struct dentry *usbfront_dir;
 
@@ -90,6 +90,13 @@ static void show_port(struct seq_file *m, const struct usbfront_port *port)
 	}
 }
 
+static void show_clock(struct seq_file *m, const struct usbfront_vusb *vusb)
+{
+	seq_printf(m, "vusb %u: frame %u%s\n", vusb->number,
+		   usbfront_frame_now(&vusb->clock),
+		   vusb->clock.is_known ? " of the host" : "");
+}
+
 static bool is_boring(const struct usbfront_port *port)
 {
 	return !port->wire.status && !port->epoch && !port->nr_ids &&
@@ -112,6 +119,9 @@ static int usbfront_show(struct seq_file *m, void *unused)
 	for (i = 0; i < ARRAY_SIZE(stat_table); i++)
 		seq_printf(m, "%s %llu\n", stat_table[i].name,
 			   *(u64 *)((void *)&uf->stats + stat_table[i].offset));
+	for (i = 0; i < USBIF_MAX_VUSB; i++)
+		if (uf->vusb[i])
+			show_clock(m, uf->vusb[i]);
 	spin_unlock_irq(&uf->lock);
 	seq_printf(m, "doorbells_out %ld\ndoorbells_in %ld\n",
 		   atomic_long_read(&uf->chan->kicks),

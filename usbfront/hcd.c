@@ -6,8 +6,7 @@
  * of drivers stay private memory that the backend can't rewrite while they are parsed.
  * No HCD_BH: see complete.c.
  */
-#include <linux/ktime.h>
-#include "usbfront.h"
+#include "iso.h"
 
 /**
  * usbfront_hcd_priv - our data behind a struct usb_hcd
@@ -29,12 +28,6 @@ static int usbfront_hcd_start(struct usb_hcd *hcd)
 
 static void usbfront_hcd_stop(struct usb_hcd *hcd)
 {
-}
-
-/* A clock of our own: the host's frames are not worth a round trip. */
-static int usbfront_get_frame_number(struct usb_hcd *hcd)
-{
-	return ktime_to_ms(ktime_get()) & 0x7ff;
 }
 
 static int usbfront_map_urb(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)

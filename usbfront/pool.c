@@ -102,38 +102,37 @@ static void take_pieces(struct usbfront_pool *pool, u32 blocks,
  * usbfront_pool_alloc - take blocks
  * @pool: pool
  * @blocks: number, may be 0
+ * @packets: isochronous packets that the table is to have room for
  * @run: to fill
  *
  * Return: 0, or -ENOSPC with nothing taken.
  */
-int usbfront_pool_alloc(struct usbfront_pool *pool, u32 blocks,
+int usbfront_pool_alloc(struct usbfront_pool *pool, u32 blocks, u32 packets,
 			struct usbfront_run *run)
 {
+	u32 need;
+
 	run->first = USBFRONT_NO_BLOCK;
 	run->table = USBFRONT_NO_BLOCK;
 	run->blocks = 0;
 	run->extents = 0;
-	if (!blocks)
-		return 0;
 	if (blocks > pool->free)
 		return -ENOSPC;
-	run->blocks = blocks;
-	if (take_contiguous(pool, blocks, &run->first)) {
+	if (blocks && take_contiguous(pool, blocks, &run->first))
 		run->extents = 1;
+	else
+		take_pieces(pool, blocks, run);
+	run->blocks = blocks;
+
+	need = DIV_ROUND_UP(usbif_table_size(run->extents, packets),
+			    USBIF_BLOCK_SIZE);
+	if (!need)
 		return 0;
+	if (!take_contiguous(pool, need, &run->table)) {
+		usbfront_pool_free(pool, run);
+		return -ENOSPC;
 	}
-
-	take_pieces(pool, blocks, run);
-	if (run->extents > USBIF_INLINE_EXTENTS) {
-		u32 need = DIV_ROUND_UP(usbif_table_size(run->extents, 0),
-					USBIF_BLOCK_SIZE);
-
-		if (!take_contiguous(pool, need, &run->table)) {
-			usbfront_pool_free(pool, run);
-			return -ENOSPC;
-		}
-		run->blocks += need;
-	}
+	run->blocks += need;
 	return 0;
 }
 

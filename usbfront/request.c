@@ -16,6 +16,7 @@
  *    operations of our own (reset, restart). Both end soon, or by a deadline.
  */
 #include <linux/slab.h>
+#include "iso.h"
 #include "trace.h"
 #include "usbfront.h"
 
@@ -23,8 +24,10 @@
 #define KEEP_FOR_CONTROL	4u	/* ids */
 #define KEEP_BLOCKS		17u	/* 64 KiB of a control transfer, and table */
 #define SMALL_BLOCKS		4u	/* of the small request */
+#define SMALL_ISO_BLOCKS	13u	/* 48 KiB, the longest packet there is, and table */
 #define RERING_DELAY		msecs_to_jiffies(10)
 #define LONG_REQUEST		(32u * 1024)
+#define ISO_AHEAD		4u	/* requests that bridge a doorbell */
 
 /**
  * usbfront_tables_alloc - get memory for requests and pool
@@ -134,6 +137,11 @@ static bool is_control(const struct usbfront_ep *uep)
 	return !uep->address;
 }
 
+static bool is_iso(const struct usbfront_xfer *xfer)
+{
+	return usb_pipeisoc(xfer->urb->pipe);
+}
+
 static u32 minus(u32 a, u32 b)
 {
 	return a > b ? a - b : 0;
@@ -163,10 +171,10 @@ static bool may_have_id(const struct usbfront *uf, const struct usbfront_ep *uep
 
 static u32 blocks_allowed(const struct usbfront *uf,
 			  const struct usbfront_ep *uep,
-			  const struct usbfront_xfer *xfer)
+			  const struct usbfront_xfer *xfer, u32 small)
 {
 	const struct usbfront_pool *pool = &uf->pool;
-	u32 shared, small;
+	u32 shared;
 
 	if (is_control(uep))
 		return pool->free;
@@ -174,8 +182,7 @@ static u32 blocks_allowed(const struct usbfront *uf,
 		     minus(pool->blocks / 2, uep->port->nr_blocks));
 	if (has_live(uep, xfer))
 		return shared;
-	small = min(minus(pool->free, KEEP_BLOCKS), SMALL_BLOCKS);
-	return max(shared, small);
+	return max(shared, min(minus(pool->free, KEEP_BLOCKS), small));
 }
 
 /* A piece that is not the last must end with a full packet. */
@@ -202,7 +209,7 @@ static int next_piece(const struct usbfront *uf, const struct usbfront_ep *uep,
 
 	if (!left)
 		return 0;
-	allowed = blocks_allowed(uf, uep, xfer);
+	allowed = blocks_allowed(uf, uep, xfer, SMALL_BLOCKS);
 	if (DIV_ROUND_UP(length, USBIF_BLOCK_SIZE) > allowed) {
 		if (usb_pipecontrol(xfer->urb->pipe) || has_live(uep, xfer) ||
 		    allowed < SMALL_BLOCKS)
@@ -232,6 +239,7 @@ static struct usbfront_req *id_take(struct usbfront *uf,
 	req->epoch = port->epoch;
 	req->offset = 0;
 	req->length = 0;
+	req->nr_packets = 0;
 	req->is_in = false;
 	req->run = (struct usbfront_run){
 		.first = USBFRONT_NO_BLOCK,
@@ -270,18 +278,24 @@ static struct usbfront_req *req_take(struct usbfront *uf,
 				     struct usbfront_xfer *xfer)
 {
 	struct usbfront_req *req;
+	u32 packets = 0;
 	int length = 0;
 
 	if (!may_have_id(uf, uep, xfer))
 		return NULL;
-	if (xfer->op == USBIF_OP_TRANSFER)
+	if (is_iso(xfer))
+		length = usbfront_iso_piece(uf, xfer,
+					    blocks_allowed(uf, uep, xfer,
+						   SMALL_ISO_BLOCKS),
+					    &packets);
+	else if (xfer->op == USBIF_OP_TRANSFER)
 		length = next_piece(uf, uep, xfer);
 	if (length < 0)
 		return NULL;
 	req = id_take(uf, uep->port);
 	if (usbfront_pool_alloc(&uf->pool,
 				DIV_ROUND_UP(length, USBIF_BLOCK_SIZE),
-				&req->run)) {
+				packets, &req->run)) {
 		usbfront_req_free(uf, req);
 		return NULL;
 	}
@@ -291,6 +305,8 @@ static struct usbfront_req *req_take(struct usbfront *uf,
 	req->op = xfer->op;
 	req->offset = xfer->queued;
 	req->length = length;
+	req->first_packet = xfer->packets;
+	req->nr_packets = packets;
 	req->is_in = usb_urb_dir_in(xfer->urb);
 	list_add_tail(&req->node, &xfer->reqs);
 	return req;
@@ -332,7 +348,8 @@ void usbfront_push(struct usbfront *uf, const struct usbif_request *wire)
  * A request behind others of its endpoint can't begin before these have ended, and
  * then the backend looks at the ring by itself. It has to know two of them, so that
  * the host controller has work while it looks, or a long one, beside which that time
- * is nothing. A doorbell costs a guest an exit.
+ * is nothing. A doorbell costs a guest an exit. An isochronous stream must not run dry,
+ * so there it has to know more.
  *
  * Return: true if the backend has enough to do for this endpoint.
  */
@@ -342,8 +359,8 @@ bool usbfront_ep_can_wait(const struct usbfront *uf, struct usbfront_ep *uep)
 	if ((s32)(uf->told - uep->untold_end) >= 0 ||
 	    (s32)(uf->sq.cons - uep->untold_end) >= 0)
 		uep->nr_untold = 0;
-	return !is_control(uep) &&
-	       uep->nr_live >= uep->nr_untold + (uep->is_long ? 1 : 2);
+	return !is_control(uep) && uep->nr_live >= uep->nr_untold +
+	       (uep->is_iso ? ISO_AHEAD : uep->is_long ? 1 : 2);
 }
 
 /* A request has been put into the ring. */
@@ -358,6 +375,7 @@ static void note_untold(struct usbfront *uf, const struct usbfront_req *req)
 	if (!uep->nr_live)
 		uep->nr_untold = 0;
 	uep->is_long = req->length >= LONG_REQUEST;
+	uep->is_iso = req->nr_packets;
 	/* Streams don't wait for each other. */
 	if (!usbfront_ep_can_wait(uf, uep) ||
 	    (req->xfer && req->xfer->urb->stream_id))
@@ -408,17 +426,21 @@ static void fill_transfer(struct usbfront *uf, struct usbif_request *wire,
 	wire->flags = wire_flags(req);
 	wire->length = req->length;
 	wire->stream = urb->stream_id;
-	if (wire->type == USBIF_TYPE_INTERRUPT)
+	if (wire->type == USBIF_TYPE_INTERRUPT || req->nr_packets)
 		wire->interval = urb->interval;
+	if (req->nr_packets)
+		usbfront_iso_fill(req, wire);
 	if (wire->type == USBIF_TYPE_CONTROL)
 		memcpy(wire->setup, urb->setup_packet, sizeof(wire->setup));
 	wire->nr_extents = req->run.extents;
 	if (req->run.table != USBFRONT_NO_BLOCK) {
 		wire->table_block = req->run.table;
-		wire->table_length = usbif_table_size(req->run.extents, 0);
-		return;
+		wire->table_length = usbif_table_size(req->run.extents,
+						      req->nr_packets);
 	}
-	usbfront_list_extents(uf, req, wire->ranges, USBIF_INLINE_EXTENTS);
+	if (req->run.extents <= USBIF_INLINE_EXTENTS)
+		usbfront_list_extents(uf, req, wire->ranges,
+				      USBIF_INLINE_EXTENTS);
 }
 
 static void req_submit(struct usbfront *uf, struct usbfront_req *req,
@@ -604,7 +626,7 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		return true;
 	}
 	/* Input goes on only after a full piece: a short one ends the transfer. */
-	if (usb_urb_dir_in(urb) && !list_empty(&xfer->reqs))
+	if (usb_urb_dir_in(urb) && !is_iso(xfer) && !list_empty(&xfer->reqs))
 		return false;
 	if (uep->is_held) {
 		if (!restart_submit(uf, uep))
@@ -621,6 +643,7 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		return uf->is_running;
 
 	xfer->queued += req->length;
+	xfer->packets += req->nr_packets;
 	uep->is_op_live = xfer->op != USBIF_OP_TRANSFER;
 	note_use(uep->port, urb);
 	/* With a stream it goes on from uep->partial, and others pass it by. */

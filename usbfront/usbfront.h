@@ -34,7 +34,8 @@
 #include "usbif.h"
 
 #define USBFRONT_NAME		"usbfront"
-#define USBFRONT_FEATURES	USBIF_F_STREAMS	/* of those in usbif.h, what we can do */
+/* Of those in usbif.h, what we can do. */
+#define USBFRONT_FEATURES	(USBIF_F_STREAMS | USBIF_F_ISO | USBIF_F_FRAME)
 #define USBFRONT_NR_EPS		32	/* numbers 0 to 15, OUT then IN */
 #define USBFRONT_NO_BLOCK	U32_MAX
 
@@ -56,10 +57,13 @@ struct usbfront_port;
  * @is_held: held with nothing live: told so before the next request
  * @is_op_live: if something is live, it is an operation
  * @is_long: the last request was long
+ * @is_iso: it was isochronous
  * @nr_live: requests in the ring, or being taken out of it
  * @nr_untold: of which the backend may not know yet
  * @untold_end: index behind the last of these
  * @nr_early: URBs on uf->early
+ * @refusal: isochronous: why the backend has refused a request, a moment ago
+ * @refused_at: jiffies of that
  * @next: first URB not wholly submitted, or NULL. All later ones on the list of
  *	its usb_host_endpoint are untouched (their hcpriv is NULL)
  * @partial: those of @xfers with a stream that are to go on with their next piece,
@@ -77,10 +81,13 @@ struct usbfront_ep {
 	bool is_held;
 	bool is_op_live;
 	bool is_long;
+	bool is_iso;
 	u32 nr_live;
 	u32 nr_untold;
 	u32 untold_end;
 	u32 nr_early;
+	int refusal;
+	unsigned long refused_at;
 	struct urb *next;
 	struct list_head partial;
 	struct list_head xfers;
@@ -102,6 +109,8 @@ struct usbfront_ep {
  * @arg0: of the operation
  * @arg1: of the operation
  * @queued: octets submitted
+ * @packets: packets submitted
+ * @start_frame: isochronous: as the driver wants it
  * @status: of the URB
  * @is_ended: nothing more is submitted; given back when @reqs is empty
  */
@@ -118,6 +127,8 @@ struct usbfront_xfer {
 	u32 arg0;
 	u32 arg1;
 	u32 queued;
+	u32 packets;
+	int start_frame;
 	int status;
 	bool is_ended;
 };
@@ -166,6 +177,8 @@ struct usbfront_run {
  * @epoch: of the port when it was made
  * @offset: of this piece in the URB
  * @length: of this piece
+ * @first_packet: isochronous: first packet of the URB in this piece
+ * @nr_packets: isochronous: packets of this piece, else 0
  * @state: enum usbfront_req_state
  * @op: enum usbif_op
  * @is_in: data comes from the device
@@ -181,6 +194,8 @@ struct usbfront_req {
 	u32 epoch;
 	u32 offset;
 	u32 length;
+	u32 first_packet;
+	u32 nr_packets;
 	u8 state;
 	u8 op;
 	bool is_in;
@@ -340,6 +355,34 @@ struct usbfront_hcd {
 };
 
 /**
+ * struct usbfront_clock - what is known of the host's frame number
+ * @frame: number at @at
+ * @at: time
+ * @asked_at: time of the last question
+ * @session: of which
+ * @value: last answer
+ * @next: jiffies of the next question, not before
+ * @used_at: jiffies when @port was last named
+ * @port: that is asked
+ * @epoch: of which
+ * @is_asked: no answer yet
+ * @is_known: @frame is the host's; else there is our own clock only
+ */
+struct usbfront_clock {
+	u32 frame;
+	ktime_t at;
+	ktime_t asked_at;
+	u32 session;
+	u32 value;
+	unsigned long next;
+	unsigned long used_at;
+	struct usbfront_port *port;
+	u32 epoch;
+	bool is_asked;
+	bool is_known;
+};
+
+/**
  * struct usbfront_vusb - a virtual controller
  * @uf: channel
  * @number: vusb
@@ -348,6 +391,7 @@ struct usbfront_hcd {
  * @nr_hcds: halves that are registered
  * @is_suspended: root hub is suspended
  * @is_poll_due: root hub has news for usbcore
+ * @clock: frame numbers
  * @port: vports, [0] is port 1
  */
 struct usbfront_vusb {
@@ -358,6 +402,7 @@ struct usbfront_vusb {
 	int nr_hcds;
 	bool is_suspended[USBFRONT_NR_SIDES];
 	bool is_poll_due[USBFRONT_NR_SIDES];
+	struct usbfront_clock clock;
 	struct usbfront_port port[USBIF_MAX_PORTS];
 };
 
@@ -679,6 +724,8 @@ bool usbfront_xfer_is_local(const struct usbfront_xfer *xfer);
 /* All of it has been submitted. */
 static inline bool usbfront_xfer_is_queued(const struct usbfront_xfer *xfer)
 {
+	if (usb_pipeisoc(xfer->urb->pipe))
+		return xfer->packets == xfer->urb->number_of_packets;
 	return xfer->op != USBIF_OP_TRANSFER ||
 	       xfer->queued == xfer->urb->transfer_buffer_length;
 }
@@ -695,7 +742,7 @@ void usbfront_giveback(struct usbfront *uf);
 int usbfront_pool_init(struct usbfront_pool *pool, u32 blocks);
 void usbfront_pool_reset(struct usbfront_pool *pool);
 void usbfront_pool_fini(struct usbfront_pool *pool);
-int usbfront_pool_alloc(struct usbfront_pool *pool, u32 blocks,
+int usbfront_pool_alloc(struct usbfront_pool *pool, u32 blocks, u32 packets,
 			struct usbfront_run *run);
 void usbfront_pool_free(struct usbfront_pool *pool, struct usbfront_run *run);
 

@@ -8,6 +8,7 @@
  * gives it back from there. Thus no completion handler runs inside usb_unlink_urb() or
  * usb_submit_urb(), and each URB is on exactly one list that says what is next.
  */
+#include "iso.h"
 #include "trace.h"
 #include "usbfront.h"
 
@@ -124,10 +125,13 @@ struct usbfront_xfer *usbfront_xfer_get(struct usbfront *uf,
 	xfer->arg0 = 0;
 	xfer->arg1 = 0;
 	xfer->queued = 0;
+	xfer->packets = 0;
+	xfer->start_frame = urb->start_frame;
 	xfer->status = 0;
 	xfer->is_ended = false;
 	INIT_LIST_HEAD(&xfer->reqs);
 	list_move_tail(&xfer->ep_node, &uep->xfers);
+	urb->error_count = 0;
 	if (usb_pipecontrol(urb->pipe))
 		classify_control(xfer, (void *)urb->setup_packet);
 	urb->hcpriv = xfer;
@@ -411,9 +415,6 @@ int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 	bool kick = false;
 	int ret;
 
-	/* "host controller driver does not support queuing of this type" */
-	if (usb_pipeisoc(urb->pipe))
-		return -ENXIO;
 	if (!has_buffer(urb))
 		return -EINVAL;
 
@@ -433,12 +434,22 @@ int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 		goto unlock;
 	}
 
+	uep = usbfront_ep_of(port, urb);
+	if (usb_pipeisoc(urb->pipe))
+		ret = usbfront_iso_check(uf, uep, urb);
+	if (ret) {
+		usb_hcd_unlink_urb_from_ep(hcd, urb);
+		uf->stats.refused++;
+		goto unlock;
+	}
+
 	uf->stats.submitted++;
 	urb->hcpriv = NULL;
-	uep = usbfront_ep_of(port, urb);
 	if (!uep->next)
 		uep->next = urb;
 	usbfront_ep_feed(uf, uep, &flags);
+	if (usb_pipeisoc(urb->pipe))
+		usbfront_frame_ask(uf, port);
 	kick = usbfront_kick_prepare(uf);
 unlock:
 	spin_unlock_irqrestore(&uf->lock, flags);
