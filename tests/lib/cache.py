@@ -85,11 +85,13 @@ def newer_than(target: Path, *sources: Path) -> bool:
 
 
 def compile_tool(name: str, *flags: str, source: Path | None = None,
-                 also: Sequence[Path] = (), watch: Sequence[Path] = ()) -> Path:
-    """Build the static guest program tests/tools/NAME.c once, return its path.
+                 also: Sequence[Path] = (), watch: Sequence[Path] = (),
+                 static: bool = True) -> Path:
+    """Build the guest program tests/tools/NAME.c once, return its path.
 
-    Static, because it also has to run where nothing but a kernel is.  Further
-    files to compile are also, those it includes watch.
+    Static, because it also has to run where nothing but a kernel is, unless
+    one of its libraries is shared only.  Further files to compile are also,
+    those it includes watch.
     """
     source = source or TREE / "tests" / "tools" / f"{name}.c"
     target = cache_dir() / "bin" / name
@@ -99,7 +101,8 @@ def compile_tool(name: str, *flags: str, source: Path | None = None,
         target.parent.mkdir(exist_ok=True)
         tmp = target.with_name(f".{name}.{os.getpid()}")
         subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra",
-                        "-static", "-o", str(tmp), str(source),
+                        *(["-static"] if static else []),
+                        "-o", str(tmp), str(source),
                         *map(str, also), "-lpthread", *flags], check=True)
         tmp.rename(target)
     return target

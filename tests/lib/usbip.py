@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Devices with isochronous endpoints: an emulator behind the stock vhci_hcd.
+
+    from usbip import Socket, Iso
+
+    prepare(vm)                             # once for each VM
+    iso = Iso(vm, "iso", "high")            # plugged in
+    busid = iso.busid()                     # on vhci_hcd
+    virtual = route(loop, iso, port=3)      # on our controller
+    iso.unplug(); iso.plug()
+
+dummy_hcd and usbip-vudc have no isochronous transfers, and what QEMU emulates
+has few kinds of them.  tests/tools/usbip_iso.c tells what the device does.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Iterator
+
+from cache import compile_tool
+from gadget import find_device
+from usbif import Loop
+from vm import VM
+
+# Octets of an isochronous packet and Mbit/s as sysfs tells it, by speed.
+PACKET = {"full": 1023, "high": 3 * 1024, "super": 16 * 3 * 1024}
+SPEED = {"full": "12", "high": "480", "super": "5000"}
+COUNTS = ("in_packets in_lost in_late in_skips out_packets out_lost out_late "
+          "out_bad out_gaps max_packets cancelled late").split()
+
+_ports: Iterator[int] | None = None
+
+
+def prepare(vm: VM) -> None:
+    """Load the controller that the devices are behind."""
+    vm.run("modprobe vhci-hcd && modprobe usbtest")
+
+
+class Iso:
+    """One emulated device."""
+
+    def __init__(self, vm: VM, name: str, speed: str, port: int = 0,
+                 packet: int = 0) -> None:
+        self.vm = vm
+        self.name = name
+        self.speed = speed
+        self.packet = packet or PACKET[speed]
+        # The ports of its USB 3 root hub come after those of the other.
+        port += 8 if speed == "super" else 0
+        self.command = (f"exec {compile_tool('usbip_iso')} {speed} {name} "
+                        f"{port} {packet or ''}")
+        self.plug()
+
+    def plug(self) -> None:
+        """Put the device into its socket."""
+        self.job = self.vm.spawn(self.command)
+
+    def unplug(self) -> None:
+        """Pull it out."""
+        self.job.kill(9)
+        self.job.wait(10)
+
+    def remove(self) -> None:
+        """Pull it out, wait until nobody has it any more."""
+        self.unplug()
+        self.vm.wait_for("! grep -qx '" + self.name + "' "
+                         "/sys/bus/usb/devices/*/serial 2>/dev/null")
+
+    def busid(self) -> str:
+        """Its bus ID, where it really is plugged in."""
+        out = self.vm.wait_for(
+            "cd /sys/devices/platform/vhci_hcd.0 && for s in "
+            "$(find . -name serial); do "
+            f"[ \"$(cat $s 2>/dev/null)\" = {self.name} ] && d=${{s%/serial}} "
+            "&& echo ${d##*/} && exit 0; done; exit 1").out
+        return out.split()[0]
+
+
+def route(loop: Loop, device: Iso, port: int) -> str:
+    """Route a device to a port, return its bus ID there."""
+    busid = device.busid()
+    loop.rule(f"{busid}:{loop.NAME}:0:{port}")
+    loop.wait(busid, "attached")
+    return find_device(loop.vm, device.name, 20, other_than=busid)
+
+
+def counts(data: bytes) -> dict[str, int]:
+    """What the device has counted, by name."""
+    return dict(zip(COUNTS, struct.unpack(f"<{len(COUNTS)}I", data)))

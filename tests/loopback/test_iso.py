@@ -1,0 +1,260 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Isochronous transfers: on the bare device, then on the far side of the ring.
+
+The devices are emulated: one of our own behind the stock vhci_hcd (usbip.py), with
+packets that carry sequence numbers and go wrong when told so, and QEMU's
+usb-audio.  What passes on the bare device has to pass through the ring.
+"""
+
+import random
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import kernels  # noqa: E402
+import tap  # noqa: E402
+import usbip  # noqa: E402
+import usbtest  # noqa: E402
+from cache import compile_tool  # noqa: E402
+from gadget import find_device  # noqa: E402
+from usbif import Loop  # noqa: E402
+from usbip import Iso, route  # noqa: E402
+from vm import VM  # noqa: E402
+
+DEBUGFS = "/sys/kernel/debug"
+# Packets of a request and requests at a time, by speed: usbfs takes no more than
+# 128 of the one and 16 MiB of all.
+SHAPE = {"full": (32, 4), "high": (128, 6), "super": (16, 4)}
+RATE = 48000
+
+
+class Stream:
+    """One emulated device, here or on the far side of the ring."""
+
+    def __init__(self, vm: VM, busid: str, speed: str, packet: int) -> None:
+        self.vm = vm
+        self.busid = busid
+        self.speed = speed
+        self.packet = packet
+
+    def testusb(self, number: int, packets: int) -> str:
+        """A case of testusb with requests of that many packets."""
+        more = "" if number > 23 else f"-s {packets * self.packet}"
+        return usbtest.run(self.vm, self.busid, number, more=more)
+
+    def long_requests(self) -> str:
+        """1024 packets in one request, in and out."""
+        return ", ".join(
+            usbtest.run(self.vm, self.busid, number, more=f"-c 2 -g 2 -s "
+                        f"{1024 * self.packet}") for number in (15, 16, 23))
+
+    def command(self, mode: str, count: int, every: int = 0, kind: int = 0,
+                shape: tuple[int, int] | None = None) -> str:
+        """The command that runs usb_iso."""
+        packets, requests = shape or SHAPE[self.speed]
+        program = compile_tool("usb_iso", "-lusb-1.0", static=False)
+        return (f"cd /sys/bus/usb/devices/{self.busid} && exec {program} "
+                f"$(cat busnum devnum) {mode} {packets} {requests} {count} " +
+                (f"{every} {kind}" if every else ""))
+
+    def run(self, *args, **kwargs) -> str:
+        """Run usb_iso, return what it has seen."""
+        result = self.vm.run(self.command(*args, **kwargs), 120, check=False)
+        tap.expect(result.rc == 0, f"usb_iso: {result.rc}\n{result.out}")
+        return result.out.split("\n")[0]
+
+    def clean(self, mode: str) -> str:
+        """A stream without faults has none."""
+        seen = self.run(mode, tap.scaled(30, 2000))
+        tap.expect(" errors 0 " in seen, seen)
+        return seen
+
+    def faults(self, mode: str) -> str:
+        """Every packet that goes wrong is reported as such, and no other."""
+        return "; ".join(self.run(mode, tap.scaled(12, 500), every, kind)
+                         for every, kind in ((7, 4), (1, 1), (3, 3)))
+
+    def short_packets(self) -> str:
+        """Packets shorter than asked for are no errors."""
+        seen = self.run("in", 8, 2, 5)
+        tap.expect(" errors 0 " in seen, seen)
+        return seen
+
+    def cancels(self) -> str:
+        """Requests are cancelled in flight; then the stream is as before."""
+        seen = self.run("cancel", tap.scaled(20, 300))
+        self.run("in", 8)
+        return seen
+
+
+class Host:
+    """The machine with the devices, and the guest's side in it."""
+
+    def __init__(self, t: tap.Suite, series: str) -> None:
+        # What the emulated sound card plays.
+        self.dir = tempfile.TemporaryDirectory()
+        self.wav = Path(self.dir.name) / "wav"
+        self.vm = t.vm(VM(f"iso-{series}", kernel=series, smp=2, memory=768, devices=[
+            "qemu-xhci,id=xhci", "usb-audio,audiodev=snd,bus=xhci.0,buffer=262144"],
+            args=["-audiodev", f"wav,id=snd,path={self.wav},out.mixing-engine=off"]))
+        self.loop = Loop(self.vm)
+        self.loop.load()
+        usbip.prepare(self.vm)
+
+    def clear(self, device: Iso) -> None:
+        """Take a device off the ring and pull it out."""
+        for busid in self.loop.vports():
+            self.loop.remove(busid)
+        device.remove()
+
+    def unplug(self, device: Iso, busid: str, speed: str) -> str:
+        """Pulled out while it streams: all requests come back, and it can
+        come again."""
+        far = Stream(self.vm, busid, speed, device.packet)
+        job = self.vm.spawn(far.command("unplug", 0))
+        job.wait_output("streaming")
+        time.sleep(0.5)
+        device.unplug()
+        tap.expect_equal(job.wait(20), 0, job.output())
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        device.plug()
+        source = device.busid()
+        self.loop.wait(source, "attached", 20)
+        again = find_device(self.vm, device.name, 20, other_than=source)
+        Stream(self.vm, again, speed, device.packet).run("in", 8)
+        return job.output().split("\n")[1]
+
+    def without_rule(self, busid: str, source: str, speed: str) -> str:
+        """The rule is removed while the device streams."""
+        far = Stream(self.vm, busid, speed, 0)
+        job = self.vm.spawn(far.command("unplug", 0))
+        job.wait_output("streaming")
+        time.sleep(0.5)
+        self.loop.remove(source)
+        tap.expect_equal(job.wait(20), 0, job.output())
+        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        return job.output().split("\n")[1]
+
+    # ---- sound ----
+
+    def play(self, side: str) -> str:
+        """What is played is what the card has got, sample for sample."""
+        seed = random.Random(side)
+        sound = b"".join(struct.pack("<hh", seed.randint(1, 32767),
+                                     seed.randint(-32768, -1))
+                         for _ in range(RATE * tap.scaled(2, 20)))
+        (self.vm.share / "sound").write_bytes(sound)
+        before = self.wav.stat().st_size
+        card = self.vm.wait_for(
+            f"cd /sys/devices && find . -path '*{side}*' -name 'pcmC*p' | "
+            "sed -n 's/.*pcmC\\([0-9]*\\)D.*/\\1/p' | grep .", 20).out.strip()
+        self.vm.run(f"aplay -q -D hw:{card},0 -t raw -f S16_LE -r {RATE} -c 2 "
+                    "/share/sound", 120)
+        heard = b""
+        for _ in range(20):
+            time.sleep(0.5)
+            heard = self.wav.read_bytes()[before:]
+            if sound in heard:
+                return f"{len(sound) // 4} samples"
+        start = heard.find(sound[:64])
+        same = 0 if start < 0 else next(
+            (i for i, (a, b) in enumerate(zip(heard[start:], sound)) if a != b),
+            len(heard) - start)
+        raise AssertionError(f"heard {len(heard)} octets, the sound's first "
+                             f"at {start}, {same} of {len(sound)} are right")
+
+    def route_sound(self) -> str:
+        """The card is routed, and bound by its driver on the far side."""
+        busid = self.vm.run("cd /sys/bus/usb/devices && grep -l Audio */product "
+                            "| cut -d/ -f1").out.strip()
+        self.loop.rule(f"{busid}:{self.loop.NAME}:0:9")
+        self.loop.wait(busid, "attached")
+        return busid
+
+    def frames(self) -> str:
+        """The guest's frame number moves with the host's."""
+        def numbers() -> tuple[int, int]:
+            out = self.vm.run(
+                f"cat {DEBUGFS}/usbfront/{self.loop.NAME} {DEBUGFS}/usbback/*/"
+                "channel | sed -n 's/.*frame \\([0-9]*\\).*/\\1/p'").out.split()
+            return int(out[0]), int(out[1])
+
+        self.vm.run(f"grep 'frame .*of the host' {DEBUGFS}/usbfront/"
+                    f"{self.loop.NAME}")
+        seen = []
+        for _ in range(5):
+            front, back = numbers()
+            seen.append((back - front) % 2048)
+            time.sleep(0.3)
+        # Reading both takes some milliseconds, on an idle machine few.
+        tap.expect(min((d + 4) % 2048 for d in seen) < 24,
+                   f"differences {seen} ms")
+        return f"differences {seen} ms"
+
+
+def streams(t: tap.Suite, host: Host, series: str, speed: str) -> None:
+    """All cases at one speed, without and with the ring."""
+    device = Iso(host.vm, "iso", speed)
+    source = device.busid()
+    busid = source
+    for side in ("bare", "ring"):
+        if side == "ring":
+            busid = route(host.loop, device, 3)
+        stream = Stream(host.vm, busid, speed, device.packet)
+        name = f"{series}: {side}, {speed} speed:"
+        for number, case in usbtest.ISO_CASES.items():
+            t.case(f"{name} testusb {number}, {case.name}", stream.testusb,
+                   number, SHAPE[speed][0] // 4)
+        for mode in ("in", "out"):
+            t.case(f"{name} {mode} in sequence", stream.clean, mode)
+            t.case(f"{name} {mode} with faults", stream.faults, mode)
+        t.case(f"{name} short packets", stream.short_packets)
+        t.case(f"{name} cancelled in flight", stream.cancels)
+    t.case(f"{series}: ring, {speed} speed: unplugged in flight", host.unplug,
+           device, busid, speed)
+    busid = find_device(host.vm, device.name, 20, other_than=device.busid())
+    t.case(f"{series}: ring, {speed} speed: rule removed in flight",
+           host.without_rule, busid, device.busid(), speed)
+    host.clear(device)
+
+
+def long_requests(t: tap.Suite, host: Host, series: str) -> None:
+    """As many packets in a request as there may be."""
+    for speed, packet in (("full", 200), ("high", 1024), ("super", 1024)):
+        device = Iso(host.vm, "long", speed, packet=packet)
+        busid = device.busid()
+        for side in ("bare", "ring"):
+            if side == "ring":
+                busid = route(host.loop, device, 4)
+            t.case(f"{series}: {side}, {speed} speed: requests of 1024 packets",
+                   Stream(host.vm, busid, speed, packet).long_requests)
+        host.clear(device)
+
+
+def sound(t: tap.Suite, host: Host, series: str) -> None:
+    """The sound card, on the host and in the guest."""
+    host.vm.run("modprobe -a xhci-pci snd-usb-audio")
+    t.case(f"{series}: bare: sound", host.play, "pci")
+    if not t.case(f"{series}: sound card on the ring", host.route_sound):
+        return
+    t.case(f"{series}: ring: sound", host.play, "usbfront")
+    t.case(f"{series}: frame numbers", host.frames)
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in kernels.SUITES:
+            host = Host(t, series)
+            for speed in usbip.PACKET:
+                streams(t, host, series, speed)
+            long_requests(t, host, series)
+            sound(t, host, series)
+            host.vm.close()
+
+
+if __name__ == "__main__":
+    main()
