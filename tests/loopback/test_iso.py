@@ -21,6 +21,7 @@ import usbip  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import find_device  # noqa: E402
+from peers import compile_peer  # noqa: E402
 from usbif import Loop  # noqa: E402
 from usbip import Iso, route  # noqa: E402
 from vm import VM  # noqa: E402
@@ -147,7 +148,8 @@ class Host:
         sound = b"".join(struct.pack("<hh", seed.randint(1, 32767),
                                      seed.randint(-32768, -1))
                          for _ in range(RATE * tap.scaled(2, 20)))
-        (self.vm.share / "sound").write_bytes(sound)
+        # The card forgets what it has not played yet when it is stopped.
+        (self.vm.share / "sound").write_bytes(sound + bytes(4 * RATE))
         before = self.wav.stat().st_size
         card = self.vm.wait_for(
             f"cd /sys/devices && find . -path '*{side}*' -name 'pcmC*p' | "
@@ -194,6 +196,20 @@ class Host:
         tap.expect(min((d + 4) % 2048 for d in seen) < 24,
                    f"differences {seen} ms")
         return f"differences {seen} ms"
+
+
+def strange_frontend(host: Host) -> None:
+    """A program in place of usbfront: see tests/peers/front_iso.c."""
+    device = Iso(host.vm, "strange", "high", packet=256)
+    busid = device.busid()
+    host.loop.rule(f"{busid}:strange:0:1")
+    done = host.vm.run(f"{compile_peer('front_iso', 'front')} strange", 120,
+                       check=False)
+    host.clear(device)
+    bad = [line for line in done.out.splitlines()
+           if not line.startswith(("ok ", "# "))][1:-1]
+    tap.expect(not bad, "\n".join(bad))
+    tap.expect_equal(done.rc, 0, f"exit code of front_iso: {done.out}")
 
 
 def streams(t: tap.Suite, host: Host, series: str, speed: str) -> None:
@@ -252,6 +268,7 @@ def main() -> None:
             for speed in usbip.PACKET:
                 streams(t, host, series, speed)
             long_requests(t, host, series)
+            t.case(f"{series}: strange frontend", strange_frontend, host)
             sound(t, host, series)
             host.vm.close()
 

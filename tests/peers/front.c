@@ -150,7 +150,7 @@ static void write_page(struct front *f)
 	} while (!f->nonce);
 	usbif_word_write(&f->page->magic, USBIF_FRONT_MAGIC);
 	usbif_word_write(&f->page->version, USBIF_VERSION);
-	f->page->features = 0;
+	f->page->features = f->features;
 	usbif_word_write_release(&f->page->nonce, f->nonce);
 	usbif_word_write_release(&f->page->state, USBIF_FRONT_CONNECT);
 }

@@ -28,6 +28,7 @@ struct front {
 	struct usbif_cons cq;
 	u32 nonce;
 	u32 session;
+	u64 features;		/* that it accepts */
 	bool quiet_bell;	/* don't ring: the other side must find out */
 	struct usbif_response stash[2 * USBIF_MAX_REQUESTS];
 	unsigned int stashed;
