@@ -35,7 +35,8 @@
 #define USBBACK_BUDGET_REQUESTS	256	/* between two looks at the scheduler */
 #define USBBACK_BUDGET_BYTES	(512 * 1024)
 #define USBBACK_SMALL_SG	8	/* entries every slot has of its own */
-#define USBBACK_FEATURES	(USBIF_F_STREAMS | USBIF_F_ISO | USBIF_F_FRAME)	/* offered */
+#define USBBACK_FEATURES	(USBIF_F_ISO | USBIF_F_STREAMS | USBIF_F_SUSPEND | \
+				 USBIF_F_FRAME)	/* offered */
 #define USBBACK_ORDERS		7	/* bounce memory is kept in pages of order 0 to 6 */
 #define USBBACK_CHUNK_ORDER	3	/* of scattered copies */
 #define USBBACK_CHUNK		(PAGE_SIZE << USBBACK_CHUNK_ORDER)
@@ -173,6 +174,8 @@ struct usbback_port_stats {
 	u64 direct;
 	u64 bounced;
 	u64 resets;
+	u64 suspends;
+	u64 wakeups;
 	u32 inflight;
 	u32 peak;
 };
@@ -191,6 +194,10 @@ struct usbback_port_stats {
  * @inflight: requests from submission to answer [L]
  * @configured: the guest has set a configuration since the last reset [L]
  * @pristine: nothing but descriptors was asked of it since the last reset [L]
+ * @asleep: suspended by the guest, requests wait; written by the worker [L]
+ * @frozen: the host sleeps, requests and operations wait [L]
+ * @wakeup: as in the port table [L]
+ * @want_kick: ring for a change of the port table
  * @want_prepare: reset and publish [L]
  * @ops: operations, first one may be running [L]
  * @work: runs them
@@ -213,6 +220,10 @@ struct usbback_port {
 	unsigned int inflight;
 	bool configured;
 	bool pristine;
+	bool asleep;
+	bool frozen;
+	u32 wakeup;
+	bool want_kick;
 	bool want_prepare;
 	struct list_head ops;
 	struct work_struct work;
@@ -537,6 +548,8 @@ bool usbback_urb_flush(struct usbback *ub);
 void usbback_urb_schedule(struct usbback_ep *ep);
 /* Marks an active request; ub->lock held. */
 void usbback_urb_kill(struct usbback_slot *slot, enum usbback_kill kill);
+/* Marks all of an endpoint to be parked again; ub->lock held. */
+void usbback_urb_take_back(struct usbback_ep *ep);
 /* Unlinks what is marked; no lock held, any context. */
 void usbback_urb_unlink(struct usbback_ep *ep);
 void usbback_urb_unlink_port(struct usbback_port *port);
@@ -589,6 +602,11 @@ void usbback_op_take(struct usbback *ub, struct usbback_slot *slot);
 /* Cancels one that has not begun; ub->lock held. */
 void usbback_op_cancel(struct usbback_slot *slot);
 void usbback_op_work(struct work_struct *work);
+u8 usbback_op_status(int ret);
+
+/* power.c: in the port's worker, no lock held */
+u8 usbback_port_wake(struct usbback_port *port);
+u8 usbback_port_sleep(struct usbback_port *port, bool may_wake);
 
 /* streams.c */
 void usbback_streams_forget(struct usbback_port *port, u32 mask);

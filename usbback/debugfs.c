@@ -87,16 +87,18 @@ static void show_port(struct seq_file *m, const struct usbback_port *port)
 {
 	const struct usbback_port_stats *st = &port->stats;
 
-	seq_printf(m, "port %u:%u %s %s epoch %u gate %#x%s%s\n", port->vusb,
+	seq_printf(m, "port %u:%u %s %s epoch %u gate %#x%s%s%s%s\n", port->vusb,
 		   port->nr, usbback_phase_name(port->phase),
 		   port->bdev ? usbback_dev_busid(port->bdev) : "-", port->epoch,
 		   port->gate, port->configured ? " configured" : "",
-		   port->pristine ? " pristine" : "");
-	seq_printf(m, "  submitted %llu completed %llu errors %llu cancelled %llu in %llu out %llu direct %llu bounced %llu resets %llu inflight %u peak %u\n",
+		   port->pristine ? " pristine" : "",
+		   port->asleep ? " asleep" : "",
+		   port->frozen ? " frozen" : "");
+	seq_printf(m, "  submitted %llu completed %llu errors %llu cancelled %llu in %llu out %llu direct %llu bounced %llu resets %llu suspends %llu wakeups %llu inflight %u peak %u\n",
 		   st->submitted, st->completed, st->errors, st->cancelled,
 		   st->bytes_in, st->bytes_out, st->direct, st->bounced,
-		   st->resets, st->inflight, st->peak);
-	if (port->phase == PORT_UP)
+		   st->resets, st->suspends, st->wakeups, st->inflight, st->peak);
+	if (port->phase == PORT_UP && !port->asleep && !port->frozen)
 		seq_printf(m, "  frame %d\n",
 			   usb_get_current_frame_number(port->udev));
 	show_endpoints(m, port);

@@ -13,7 +13,6 @@
 #define pr_fmt(fmt) "usbback: " fmt
 
 #include <linux/delay.h>
-#include <linux/pm_runtime.h>
 #include <linux/slab.h>
 #include <linux/usb.h>
 #include <linux/usb/hcd.h>
@@ -35,6 +34,7 @@ static struct usbback_dev *usbback_dev_alloc(struct usb_device *udev)
 		return NULL;
 	kref_init(&bdev->ref);
 	mutex_init(&bdev->mutex);
+	spin_lock_init(&bdev->port_lock);
 	bdev->udev = usb_get_dev(udev);
 	strscpy(bdev->busid, dev_name(&udev->dev), sizeof(bdev->busid));
 	return bdev;
@@ -296,27 +296,24 @@ static int usbback_probe(struct usb_device *udev)
 	if (!bdev)
 		return -ENOMEM;
 
-	/* Against the host's autosuspend. */
-	err = pm_runtime_resume_and_get(&udev->dev);
-	if (err) {
-		err = -EIO;
+	dev_set_drvdata(&udev->dev, bdev);
+	err = usbback_dev_power_init(bdev);
+	if (err)
 		goto err_put;
-	}
 	/* On a port that could not be claimed in time, host drivers got in. */
 	if (udev->actconfig) {
 		usb_set_configuration(udev, -1);
 		bdev->used = true;
 	}
-	dev_set_drvdata(&udev->dev, bdev);
 	err = usbback_rules_add_dev(bdev);
 	if (err)
-		goto err_pm;
+		goto err_power;
 	return 0;
 
-err_pm:
-	dev_set_drvdata(&udev->dev, NULL);
-	pm_runtime_put(&udev->dev);
+err_power:
+	usbback_dev_power_exit(bdev);
 err_put:
+	dev_set_drvdata(&udev->dev, NULL);
 	usbback_dev_put(bdev);
 	return err;
 }
@@ -331,20 +328,22 @@ static void usbback_disconnect(struct usb_device *udev)
 	if (udev->actconfig)
 		usb_set_configuration(udev, -1);
 	usbback_rules_del_dev(bdev);
+	usbback_dev_power_exit(bdev);
 	dev_set_drvdata(&udev->dev, NULL);
-	pm_runtime_put(&udev->dev);
 	usbback_dev_put(bdev);
 }
 
 /*
  * Without generic_subclass the port above could never suspend; the generic driver
- * then does all there is to suspend and resume.
+ * then does what else there is to suspend and resume.
  */
 static struct usb_device_driver usbback_driver = {
 	.name = "usbback",
 	.match = usbback_match,
 	.probe = usbback_probe,
 	.disconnect = usbback_disconnect,
+	.suspend = usbback_dev_suspended,
+	.resume = usbback_dev_resumed,
 	.usb_drv_driver = {
 		.groups = usbback_sysfs_groups,
 		.suppress_bind_attrs = true,

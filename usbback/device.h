@@ -10,6 +10,12 @@
 #include "spec.h"
 #include "usbback.h"
 
+/* Bits of bdev->power. */
+enum usbback_dev_power {
+	USBBACK_DEV_ASLEEP,	/* for its guest: we hold no reference */
+	USBBACK_DEV_OWED,	/* it woke up when the host went to sleep */
+};
+
 /**
  * struct usbback_dev - a USB device that usbback is the driver of
  * @ref: our own and one of each backend that has it on a port
@@ -20,6 +26,11 @@
  * @failed: its port's preparation came to nothing; for vports, and to try again
  * @mutex: held over each change of where it is plugged in
  * @used: somebody had it since the last reset; under mutex once a rule has it
+ * @power: bits of enum usbback_dev_power
+ * @may_wake: the guest has enabled remote wakeup
+ * @was_forbidden: the host's policy was to suspend it never
+ * @port_lock: for @on
+ * @on: port that is to know when the device goes to sleep or wakes up
  * @ub: the backend that has it, written under mutex and rules_lock
  * @vusb: virtual controller there
  * @port: port there
@@ -34,6 +45,12 @@ struct usbback_dev {
 	/* Serialises attach, detach and reset of this device. */
 	struct mutex mutex;
 	bool used;
+	unsigned long power;
+	bool may_wake;
+	bool was_forbidden;
+	/* For @on. */
+	spinlock_t port_lock;
+	struct usbback_port *on;
 	struct usbback *ub;
 	u8 vusb;
 	u8 port;
@@ -41,6 +58,12 @@ struct usbback_dev {
 
 int usbback_device_init(void);
 void usbback_device_exit(void);
+
+/* power.c */
+int usbback_dev_power_init(struct usbback_dev *bdev);
+void usbback_dev_power_exit(struct usbback_dev *bdev);
+int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg);
+int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg);
 
 /* A device or hub by its name, with a reference, or NULL. */
 struct usb_device *usbback_device_find(const char *name);

@@ -30,7 +30,7 @@ static void update_gate(struct usbback_port *port)
 	struct usbback_op *op;
 
 	lockdep_assert_held(&port->ub->lock);
-	port->gate = 0;
+	port->gate = port->asleep ? ALL_EPS : 0;
 	list_for_each_entry(op, &port->ops, node)
 		port->gate |= op->mask;
 	usbback_port_run(port);
@@ -189,18 +189,18 @@ static u8 shutdown_eps(struct usbback_port *port, u32 mask, u64 seq)
 	return wait_eps(port, mask);
 }
 
-/* Parks the requests of an endpoint that the host controller has. */
-static u8 takeback_ep(struct usbback_port *port, unsigned int index)
+/* Parks the requests of endpoints that the host controller has. */
+static u8 takeback_eps(struct usbback_port *port, u32 mask)
 {
-	struct usbback_ep *ep = &port->eps[index];
-	struct usbback_slot *slot;
+	unsigned int i;
 
 	spin_lock_irq(&port->ub->lock);
-	list_for_each_entry(slot, &ep->active, node)
-		usbback_urb_kill(slot, KILL_TAKEBACK);
+	for (i = 0; i < USBBACK_EPS; i++)
+		if (mask & BIT(i))
+			usbback_urb_take_back(&port->eps[i]);
 	spin_unlock_irq(&port->ub->lock);
-	usbback_urb_unlink(ep);
-	return wait_eps(port, BIT(index));
+	usbback_urb_unlink_port(port);
+	return wait_eps(port, mask);
 }
 
 /* A port that was reset or configured anew is not held anywhere. */
@@ -214,7 +214,8 @@ static void unhold(struct usbback_port *port, u32 mask)
 			port->eps[i].held = false;
 }
 
-static u8 op_status(int ret)
+/* What the guest is told of an error of the USB core. */
+u8 usbback_op_status(int ret)
 {
 	switch (ret) {
 	case -EINVAL:
@@ -224,6 +225,9 @@ static u8 op_status(int ret)
 		return USBIF_ST_NODEV;
 	case -EHOSTUNREACH:
 		return USBIF_ST_SUSPENDED;
+	case -EAGAIN:
+	case -EBUSY:
+		return USBIF_ST_UNSUPPORTED;
 	default:
 		return ret ? usbif_status_from_errno(ret) : USBIF_ST_OK;
 	}
@@ -280,7 +284,7 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 		if (ret == -EINVAL)
 			ret = -ENODEV;
 		if (ret)
-			return op_status(ret);
+			return usbback_op_status(ret);
 	}
 	spin_lock_irq(&ub->lock);
 	/*
@@ -325,7 +329,7 @@ static u8 run_set_configuration(struct usbback_port *port, struct usbback_op *op
 	port->configured = !ret && op->req.arg0;
 	unhold(port, ALL_EPS & ~BIT(0));
 	spin_unlock_irq(&ub->lock);
-	return op_status(ret);
+	return usbback_op_status(ret);
 }
 
 static int set_interface(struct usbback_port *port, u32 number, u32 setting,
@@ -365,7 +369,7 @@ static u8 run_set_interface(struct usbback_port *port, struct usbback_op *op)
 	spin_lock_irq(&ub->lock);
 	unhold(port, mask);
 	spin_unlock_irq(&ub->lock);
-	return op_status(ret);
+	return usbback_op_status(ret);
 }
 
 static u8 run_clear_halt(struct usbback_port *port, struct usbback_op *op)
@@ -378,12 +382,12 @@ static u8 run_clear_halt(struct usbback_port *port, struct usbback_op *op)
 	hep = usbback_urb_endpoint(udev, op->req.endpoint);
 	if (!hep || (num && !port->configured))
 		return USBIF_ST_NOENT;
-	status = takeback_ep(port, usbback_ep_index(op->req.endpoint));
+	status = takeback_eps(port, BIT(usbback_ep_index(op->req.endpoint)));
 	if (status)
 		return status;
 	WRITE_ONCE(port->pristine, false);
 	/* The pipe's type is of no importance: only its number and direction. */
-	return op_status(usb_clear_halt(udev, op->req.endpoint & USB_DIR_IN ?
+	return usbback_op_status(usb_clear_halt(udev, op->req.endpoint & USB_DIR_IN ?
 					usb_rcvbulkpipe(udev, num) :
 					usb_sndbulkpipe(udev, num)));
 }
@@ -399,15 +403,35 @@ static u8 run_free_streams(struct usbback_port *port, struct usbback_op *op)
 		return status;
 	ret = usbback_dev_lock(port->bdev, LOCK_MS);
 	if (ret)
-		return op_status(ret);
+		return usbback_op_status(ret);
 	had_some = usbback_streams_free(port, op->req.arg1);
 	usbback_dev_unlock(port->bdev);
 	return had_some ? USBIF_ST_OK : USBIF_ST_NOENT;
 }
 
+/* What the guest's driver left behind is resumed with the device. */
+static u8 run_suspend(struct usbback_port *port, struct usbback_op *op)
+{
+	u8 status = takeback_eps(port, ALL_EPS);
+
+	return status ?: usbback_port_sleep(port, op->req.arg0);
+}
+
 static u8 run_op(struct usbback_port *port, struct usbback_op *op)
 {
+	u8 status = USBIF_ST_OK;
+
+	/* Whatever it is: it needs the device. */
+	if (op->req.op != USBIF_OP_SUSPEND)
+		status = usbback_port_wake(port);
+	/* A device that did not wake up may still be reset. */
+	if (status && op->req.op != USBIF_OP_RESET)
+		return status;
 	switch (op->req.op) {
+	case USBIF_OP_SUSPEND:
+		return run_suspend(port, op);
+	case USBIF_OP_RESUME:
+		return USBIF_ST_OK;
 	case USBIF_OP_RESET:
 		return run_reset(port, op);
 	case USBIF_OP_SET_CONFIGURATION:
@@ -445,6 +469,7 @@ static void prepare_end(struct usbback_port *port, int ret)
 		port->stats.resets++;
 		unhold(port, ALL_EPS);
 		usbback_streams_forget(port, ALL_EPS);
+		update_gate(port);
 		port->phase = ret ? PORT_FAILED : PORT_UP;
 		if (ret)
 			usbback_session_write_port(port, USBIF_REASON_UNPLUGGED);
@@ -475,6 +500,7 @@ static void prepare(struct usbback_port *port)
 	int tries = 0, ret = 0;
 
 	usbback_dev_set_resetting(port->bdev, true);
+	usbback_port_wake(port);
 	/* Nobody can use it while it is being prepared, so this stays true. */
 	while (!READ_ONCE(port->pristine)) {
 		ret = prepare_once(port);
@@ -518,11 +544,12 @@ static enum todo next_todo(struct usbback_port *port, struct usbback_op **op)
 
 	spin_lock_irq(&port->ub->lock);
 	*op = list_first_entry_or_null(&port->ops, struct usbback_op, node);
-	if (port->want_prepare) {
+	if (port->want_prepare && !port->frozen) {
 		port->want_prepare = false;
 		todo = TODO_PREPARE;
-	} else if (port->phase == PORT_ANNOUNCED) {
-		*op = NULL;	/* when the device is there */
+	} else if (port->phase == PORT_ANNOUNCED ||
+		   (port->frozen && port->phase != PORT_DETACHING)) {
+		*op = NULL;	/* when the device is there, or the host awake */
 	} else if (*op && (port->phase == PORT_DETACHING || !port->bdev ||
 			   !(*op)->slot)) {
 		todo = TODO_SKIP;
@@ -541,6 +568,8 @@ void usbback_op_work(struct work_struct *work)
 	struct usbback_op *op;
 	enum todo todo;
 
+	if (xchg(&port->want_kick, false))
+		usbif_chan_kick(port->ub->chan);
 	while ((todo = next_todo(port, &op)) != TODO_NOTHING) {
 		if (todo == TODO_PREPARE)
 			prepare(port);

@@ -19,7 +19,6 @@
  * before usb_submit_urb() until after the answer), the worker has given up or ended.
  */
 #include <linux/dma-mapping.h>
-#include <linux/pm_runtime.h>
 #include <linux/slab.h>
 #include "backend.h"
 #include "trace.h"
@@ -208,6 +207,8 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev,
 	port->configured = false;
 	port->pristine = !used;
 	port->gate = 0;
+	port->asleep = false;
+	port->frozen = false;
 	for (i = 0; i < USBBACK_EPS; i++) {
 		port->eps[i].held = false;
 		port->eps[i].streams = 0;
@@ -241,8 +242,6 @@ int usbback_port_attach(struct usbback *ub, u8 vusb, u8 nr,
 	port = port_get(ub, vusb, nr);
 	if (!port)
 		return -ENOMEM;
-	/* Taken before the port is seen to be free: it may be needed at once. */
-	pm_runtime_get_noresume(&udev->dev);
 	spin_lock_irq(&ub->lock);
 	announced = port->phase == PORT_ANNOUNCED && port->udev == udev;
 	if (port->phase != PORT_EMPTY && !announced) {
@@ -258,8 +257,8 @@ int usbback_port_attach(struct usbback *ub, u8 vusb, u8 nr,
 	spin_unlock_irq(&ub->lock);
 	if (kick)
 		usbif_chan_kick(ub->chan);
-	if (ret)
-		pm_runtime_put(&udev->dev);
+	if (!ret)
+		usbback_dev_set_port(bdev, port);
 	return ret;
 }
 
@@ -396,7 +395,6 @@ static bool detach_begin(struct usbback *ub, struct usbback_port *port,
 void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
 			 enum usbif_port_reason reason)
 {
-	struct usb_device *udev = usbback_dev_udev(bdev);
 	struct usbback_port *port;
 	bool kick;
 
@@ -418,6 +416,8 @@ void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
 	/* It sees the phase and refuses what is left; what it does now may end. */
 	queue_work(ub->wq, &port->work);
 	flush_work(&port->work);
+	usbback_dev_set_port(bdev, NULL);
+	usbback_dev_resume(bdev);
 
 	spin_lock_irq(&ub->lock);
 	ub->waiters--;
@@ -426,7 +426,6 @@ void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
 	WRITE_ONCE(port->bdev, NULL);
 	spin_unlock_irq(&ub->lock);
 	wake_up_all(&ub->idle);
-	pm_runtime_put(&udev->dev);
 	usbback_dev_put(bdev);
 }
 

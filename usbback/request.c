@@ -384,6 +384,8 @@ static void start_op(struct usbback_slot *slot)
 	case USBIF_OP_CLEAR_HALT:
 	case USBIF_OP_ALLOC_STREAMS:
 	case USBIF_OP_FREE_STREAMS:
+	case USBIF_OP_SUSPEND:
+	case USBIF_OP_RESUME:
 		usbback_op_take(slot->ub, slot);
 		break;
 	default:

@@ -204,6 +204,7 @@ void usbback_session_write_port(struct usbback_port *port,
 		st.speed = wire_speed(port->udev);
 	}
 	st.epoch = port->epoch;
+	st.wakeup = port->wakeup;
 	usbif_port_write(port_entry(ub, port->vusb, port->nr), &st,
 			 &port->version);
 	usbif_word_write_release(&ub->back->port_gen, ++ub->port_gen);

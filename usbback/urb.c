@@ -54,6 +54,14 @@ void usbback_urb_kill(struct usbback_slot *slot, enum usbback_kill kill)
 	slot->kill = kill;
 }
 
+void usbback_urb_take_back(struct usbback_ep *ep)
+{
+	struct usbback_slot *slot;
+
+	list_for_each_entry(slot, &ep->active, node)
+		usbback_urb_kill(slot, KILL_TAKEBACK);
+}
+
 /* ---- unlinking ---- */
 
 /* A few URBs of @ep that are marked, the last submitted first; lock held. */
@@ -120,6 +128,14 @@ void usbback_urb_unlink_port(struct usbback_port *port)
 static bool was_unlinked(int error)
 {
 	return error == -ECONNRESET || error == -ENOENT;
+}
+
+/* By us, or by the USB core when the host goes to sleep. */
+static bool was_taken_back(const struct usbback_slot *slot, int error)
+{
+	return slot->kill == KILL_TAKEBACK &&
+	       (was_unlinked(error) ||
+		(error == -ESHUTDOWN && slot->ep->port->frozen));
 }
 
 static u8 unlinked_status(const struct usbback_slot *slot)
@@ -265,7 +281,7 @@ static void urb_complete(struct urb *urb)
 		actual = usbback_iso_results(slot);
 	copied = copy_now(slot, actual);
 	spin_lock_irqsave(&ub->lock, flags);
-	if (slot->kill == KILL_TAKEBACK && was_unlinked(error) && !actual) {
+	if (was_taken_back(slot, error) && !actual) {
 		ub->stats.takebacks++;
 		park_again(slot);
 	} else if (!transfer_defer(slot, error, actual, copied,
@@ -463,6 +479,7 @@ static bool may_run(const struct usbback_ep *ep)
 
 	/* Among streams nothing is taken back, so nothing can be overtaken. */
 	return !ep->held && (!ep->kills || ep->streams) && !(port->gate & BIT(ep->index)) &&
+	       !port->frozen &&
 	       port->phase == PORT_UP && port->ub->state == USBBACK_RUNNING &&
 	       !list_empty(&ep->parked);
 }

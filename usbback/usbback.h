@@ -14,6 +14,7 @@
  *   rules_lock (rules.c, a mutex): text and state of the rules, list of backends;
  *	nothing is called under it but usbback_is_running() and usbback_name(),
  *	which take no lock
+ *   bdev->port_lock (device.h, spinlock): whom to tell that the device sleeps or wakes
  *   ub->lock (spinlock, irqsave): rings, request table, port table, endpoints
  *
  * A worker of a backend that needs the device lock (set configuration, reset...)
@@ -35,6 +36,7 @@
 
 struct usbback;		/* one channel: backend.c */
 struct usbback_dev;	/* one grabbed device: device.c */
+struct usbback_port;	/* a vport: backend.h */
 struct usbback_text;	/* a file being written: sysfs.c */
 
 /* ---- backend.c: called by rules.c / device.c / cdev.c / pci.c ---- */
@@ -128,6 +130,13 @@ void usbback_dev_claim_interfaces(struct usbback_dev *bdev);
  * after an error the USB core usually disconnects the device.
  */
 int usbback_dev_reset(struct usbback_dev *bdev, unsigned int timeout_ms);
+/*
+ * power.c. The port hears of the host's sleep and of remote wakeup until it is NULL.
+ * No lock held.
+ */
+void usbback_dev_set_port(struct usbback_dev *bdev, struct usbback_port *port);
+/* Wakes it, if it was suspended for its guest. 0 or -errno. */
+int usbback_dev_resume(struct usbback_dev *bdev);
 /* vports says "resetting" meanwhile; any context. */
 void usbback_dev_set_resetting(struct usbback_dev *bdev, bool resetting);
 /* vports says "refused" until the next success; any context. */

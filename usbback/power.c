@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Power: devices that a guest suspends, and the host's own sleep.
+ *
+ * A grabbed device holds one runtime PM reference of ours, against the host's
+ * autosuspend. USBIF_OP_SUSPEND drops it (ASLEEP), and the USB core suspends the
+ * device as it would after a time of idleness, with remote wakeup if the guest has
+ * enabled that. Whoever clears ASLEEP takes the reference again: the worker, for
+ * USBIF_OP_RESUME or whatever else needs the device, or the USB core's resume
+ * callback, for a device that woke up by itself. Only the latter tells the guest.
+ *
+ * While a device is suspended the gate of its port is closed: requests wait. So
+ * they do (port->frozen) while the host itself sleeps: the host controller would
+ * fail them. Nobody waits for anybody there: those that the host controller has are
+ * taken back, operations begin when the host is awake again.
+ */
+#include <linux/pm_runtime.h>
+#include "backend.h"
+#include "device.h"
+
+#define LOCK_MS		1000	/* for the device lock */
+
+/* ---- the device ---- */
+
+/*
+ * The host may sleep from now on: its PM core holds every device awake, and resumes some
+ * of those that are suspended, only to suspend them in another way.
+ */
+static bool host_goes_to_sleep(const struct usb_device *udev)
+{
+#ifdef CONFIG_PM_SLEEP
+	return udev->dev.power.is_prepared;
+#else
+	return false;
+#endif
+}
+
+static bool is_suspended(const struct usb_device *udev)
+{
+	return READ_ONCE(udev->state) == USB_STATE_SUSPENDED;
+}
+
+/**
+ * usbback_dev_power_init - keep a device awake that has just been grabbed
+ * @bdev: device, in probe
+ *
+ * The host's policy ("on" as a rule) makes way for that of the guest.
+ *
+ * Return: 0 or -EIO.
+ */
+int usbback_dev_power_init(struct usbback_dev *bdev)
+{
+	struct usb_device *udev = bdev->udev;
+
+	if (pm_runtime_resume_and_get(&udev->dev))
+		return -EIO;
+#ifdef CONFIG_PM
+	bdev->was_forbidden = !udev->dev.power.runtime_auto;
+#endif
+	usb_enable_autosuspend(udev);
+	return 0;
+}
+
+/**
+ * usbback_dev_power_exit - undo usbback_dev_power_init()
+ * @bdev: device, off its port
+ */
+void usbback_dev_power_exit(struct usbback_dev *bdev)
+{
+	if (bdev->was_forbidden)
+		usb_disable_autosuspend(bdev->udev);
+	pm_runtime_put(&bdev->udev->dev);
+}
+
+/* In the port's worker. 0: it is suspended, or was and has woken up again. */
+static int dev_suspend(struct usbback_dev *bdev, bool may_wake)
+{
+	struct usb_device *udev = bdev->udev;
+	int ret;
+
+	if (host_goes_to_sleep(udev))
+		return -EBUSY;
+	ret = usbback_dev_lock(bdev, LOCK_MS);
+	if (ret)
+		return ret;
+	WRITE_ONCE(bdev->may_wake, may_wake && device_can_wakeup(&udev->dev));
+	set_bit(USBBACK_DEV_ASLEEP, &bdev->power);
+	/* Not _autosuspend: the guest has waited for long enough. */
+	ret = pm_runtime_put_sync_suspend(&udev->dev);
+	usbback_dev_unlock(bdev);
+	if (is_suspended(udev))
+		return 0;
+	if (!test_and_clear_bit(USBBACK_DEV_ASLEEP, &bdev->power))
+		return 0;
+	/* Somebody on the host has it in use, or it can't. */
+	pm_runtime_get_sync(&udev->dev);
+	return ret < 0 ? ret : -EBUSY;
+}
+
+/**
+ * usbback_dev_resume - wake a device that a guest has suspended
+ * @bdev: device, suspended or not
+ *
+ * Context: process, maybe with the device lock held
+ * Return: 0 or what the USB core says.
+ */
+int usbback_dev_resume(struct usbback_dev *bdev)
+{
+	int ret;
+
+	if (!test_and_clear_bit(USBBACK_DEV_ASLEEP, &bdev->power))
+		return 0;
+	ret = pm_runtime_get_sync(&bdev->udev->dev);
+	return ret < 0 ? ret : 0;
+}
+
+/**
+ * usbback_dev_set_port - say on which port a device is
+ * @bdev: device
+ * @port: port, or NULL; not used any more when that returns
+ */
+void usbback_dev_set_port(struct usbback_dev *bdev, struct usbback_port *port)
+{
+	spin_lock_irq(&bdev->port_lock);
+	bdev->on = port;
+	spin_unlock_irq(&bdev->port_lock);
+}
+
+/* ---- the port ---- */
+
+/* The guest is told, and resumes its port. */
+static void port_woken(struct usbback_port *port)
+{
+	struct usbback *ub = port->ub;
+
+	lockdep_assert_held(&ub->lock);
+	port->wakeup++;
+	port->stats.wakeups++;
+	usbback_session_write_port(port, USBIF_REASON_ATTACHED);
+	/* The worker rings: here a lock is held. */
+	port->want_kick = true;
+	queue_work(ub->wq, &port->work);
+}
+
+static void dev_woken(struct usbback_dev *bdev)
+{
+	struct usbback_port *port;
+
+	if (!READ_ONCE(bdev->may_wake))
+		return;
+	spin_lock_irq(&bdev->port_lock);
+	port = bdev->on;
+	if (port) {
+		spin_lock(&port->ub->lock);
+		if (usbback_port_is_shown(port))
+			port_woken(port);
+		spin_unlock(&port->ub->lock);
+	}
+	spin_unlock_irq(&bdev->port_lock);
+}
+
+static void port_freeze(struct usbback_port *port)
+{
+	unsigned int i;
+
+	spin_lock(&port->ub->lock);
+	port->frozen = true;
+	for (i = 0; i < USBBACK_EPS; i++)
+		usbback_urb_take_back(&port->eps[i]);
+	spin_unlock(&port->ub->lock);
+}
+
+static void port_thaw(struct usbback_port *port)
+{
+	struct usbback *ub = port->ub;
+
+	spin_lock(&ub->lock);
+	port->frozen = false;
+	queue_work(ub->wq, &port->work);
+	usbback_port_run(port);
+	spin_unlock(&ub->lock);
+}
+
+/* ---- callbacks of the USB core ---- */
+
+/**
+ * usbback_dev_suspended - usb_device_driver.suspend, before the device is
+ * @udev: device
+ * @msg: who suspends it
+ *
+ * The USB core takes from the host controller what it still has after this.
+ */
+int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg)
+{
+	struct usbback_dev *bdev = dev_get_drvdata(&udev->dev);
+	struct usbback_port *port;
+
+	if (!bdev)
+		return 0;
+	if (PMSG_IS_AUTO(msg)) {
+		/* Interfaces have no say: the guest's drivers had it. */
+		udev->do_remote_wakeup = bdev->may_wake;
+		return 0;
+	}
+	spin_lock_irq(&bdev->port_lock);
+	port = bdev->on;
+	if (port)
+		port_freeze(port);
+	spin_unlock_irq(&bdev->port_lock);
+	/* Ports live as long as their channel, which ends by the hand of a task. */
+	if (port)
+		usbback_urb_unlink_port(port);
+	return 0;
+}
+
+/**
+ * usbback_dev_resumed - usb_device_driver.resume, after the device is
+ * @udev: device
+ * @msg: who resumes it
+ */
+int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg)
+{
+	struct usbback_dev *bdev = dev_get_drvdata(&udev->dev);
+	bool woken;
+
+	if (!bdev)
+		return 0;
+	woken = test_and_clear_bit(USBBACK_DEV_ASLEEP, &bdev->power);
+	if (woken)
+		pm_runtime_get_noresume(&udev->dev);
+	if (PMSG_IS_AUTO(msg)) {
+		if (woken && host_goes_to_sleep(udev))
+			set_bit(USBBACK_DEV_OWED, &bdev->power);
+		else if (woken)
+			dev_woken(bdev);
+		return 0;
+	}
+	spin_lock_irq(&bdev->port_lock);
+	if (bdev->on)
+		port_thaw(bdev->on);
+	spin_unlock_irq(&bdev->port_lock);
+	/* It is awake now, and its guest does not know: better wake it for nothing. */
+	if (test_and_clear_bit(USBBACK_DEV_OWED, &bdev->power) || woken)
+		dev_woken(bdev);
+	return 0;
+}
+
+/* ---- operations; in the port's worker, no lock held ---- */
+
+/**
+ * usbback_port_wake - make a suspended device work again
+ * @port: port
+ *
+ * Return: enum usbif_status.
+ */
+u8 usbback_port_wake(struct usbback_port *port)
+{
+	int ret;
+
+	if (!READ_ONCE(port->asleep))
+		return USBIF_ST_OK;
+	ret = usbback_dev_resume(port->bdev);
+	spin_lock_irq(&port->ub->lock);
+	port->asleep = false;
+	spin_unlock_irq(&port->ub->lock);
+	return ret ? usbback_op_status(ret) : USBIF_ST_OK;
+}
+
+/**
+ * usbback_port_sleep - suspend a device
+ * @port: port whose endpoints have nothing in the hands of the host controller
+ * @may_wake: with remote wakeup
+ *
+ * Return: enum usbif_status.
+ */
+u8 usbback_port_sleep(struct usbback_port *port, bool may_wake)
+{
+	struct usbback *ub = port->ub;
+	int ret;
+
+	ret = dev_suspend(port->bdev, may_wake);
+	spin_lock_irq(&ub->lock);
+	port->asleep = !ret;
+	port->stats.suspends += !ret;
+	spin_unlock_irq(&ub->lock);
+	return ret ? usbback_op_status(ret) : USBIF_ST_OK;
+}
