@@ -51,6 +51,18 @@ static bool ends_transfer(const struct usbfront_req *req,
 	return rsp->status || rsp->actual < req->length;
 }
 
+/* What the device now may do while it is suspended. */
+static void note_feature(struct usbfront_req *req,
+			 const struct usb_ctrlrequest *setup)
+{
+	if (setup->bRequestType == USB_RECIP_DEVICE &&
+	    setup->wValue == cpu_to_le16(USB_DEVICE_REMOTE_WAKEUP) &&
+	    (setup->bRequest == USB_REQ_SET_FEATURE ||
+	     setup->bRequest == USB_REQ_CLEAR_FEATURE))
+		usbfront_may_wake(req->port,
+				  setup->bRequest == USB_REQ_SET_FEATURE);
+}
+
 /* A request of a transfer has ended and its data has been taken. */
 static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 		       const struct usbif_response *rsp)
@@ -63,6 +75,8 @@ static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 		urb->actual_length += rsp->actual;
 	if (rsp->status)
 		note_error(req);
+	else if (usb_pipecontrol(urb->pipe))
+		note_feature(req, (void *)urb->setup_packet);
 	if (ends_transfer(req, rsp) && !xfer->is_ended) {
 		xfer->is_ended = true;
 		xfer->status = urb_error(req, rsp->status);
@@ -104,6 +118,8 @@ static void orphan_done(struct usbfront *uf, struct usbfront_req *req,
 		usbfront_call_end(port, rsp->status, rsp->value);
 	if (req->op == USBIF_OP_GET_FRAME)
 		usbfront_frame_answer(uf, req, rsp);
+	if (port->power == req)
+		usbfront_power_done(port, req->op, rsp->status);
 	usbfront_req_free(uf, req);
 }
 

@@ -20,6 +20,7 @@ static const struct {
 	STAT(cancels), STAT(lost), STAT(late), STAT(waits), STAT(copies_in),
 	STAT(copies_out), STAT(kicks), STAT(rerings), STAT(wakeups),
 	STAT(polls), STAT(poll_hits), STAT(paced), STAT(sessions), STAT(broken),
+	STAT(wakeups_remote), STAT(sleepless),
 };
 
 static void show_session(struct seq_file *m, struct usbfront *uf)
@@ -69,7 +70,7 @@ static void show_port(struct seq_file *m, const struct usbfront_port *port)
 {
 	int i;
 
-	seq_printf(m, "port %u.%u: wire %s speed %u epoch %u reason %u | shown epoch %u speed %u usb2 %s usb3 %s ids %u blocks %u%s\n",
+	seq_printf(m, "port %u.%u: wire %s speed %u epoch %u reason %u | shown epoch %u speed %u usb2 %s usb3 %s ids %u blocks %u%s%s%s\n",
 		   port->vusb->number, port->number,
 		   port->wire.status ? "connected" : "empty", port->wire.speed,
 		   port->wire.epoch, port->wire.reason, port->epoch,
@@ -77,7 +78,9 @@ static void show_port(struct seq_file *m, const struct usbfront_port *port)
 		   usbfront_hub_state_name(port->hport[USBFRONT_USB2].state),
 		   usbfront_hub_state_name(port->hport[USBFRONT_USB3].state),
 		   port->nr_ids, port->nr_blocks,
-		   port->is_clean ? " clean" : "");
+		   port->is_clean ? " clean" : "",
+		   port->is_asleep ? " asleep" : "",
+		   port->may_wake ? " wakeup" : "");
 	for (i = 0; i < USBFRONT_NR_EPS; i++) {
 		const struct usbfront_ep *uep = &port->ep[i];
 

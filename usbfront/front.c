@@ -277,6 +277,8 @@ static bool thread_turn(struct usbfront *uf)
 			usbfront_send_restarts(uf);
 		if (uf->nr_resets_due)
 			usbfront_send_resets(uf);
+		if (uf->nr_power_due)
+			usbfront_send_power(uf);
 		usbif_word_write(&uf->front->heartbeat, ++uf->heartbeat);
 	}
 	kick_batch(uf);
@@ -323,6 +325,7 @@ static void front_init(struct usbfront *uf, struct usbif_chan *chan)
 	uf->retry_at = jiffies;
 	spin_lock_init(&uf->lock);
 	init_completion(&uf->closed);
+	init_waitqueue_head(&uf->power_wait);
 	INIT_LIST_HEAD(&uf->node);
 	INIT_LIST_HEAD(&uf->free_reqs);
 	INIT_LIST_HEAD(&uf->free_xfers);

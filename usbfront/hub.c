@@ -2,8 +2,9 @@
 /*
  * Root hubs: the requests of USB 2.0, section 11.24.2, and USB 3.2, section 10.16.2.
  *
- * Nothing here waits. What takes time (reset, resume) ends by itself, and the hub driver
- * finds out with its next GetPortStatus. A feature that is not known stalls.
+ * Nothing here waits, but for suspending, see power.c. What else takes time (reset,
+ * resume) ends by itself, and the hub driver finds out with its next GetPortStatus. A
+ * feature that is not known stalls.
  */
 #include <linux/bitfield.h>
 #include <linux/nospec.h>
@@ -58,7 +59,10 @@ static const struct {
 	},
 };
 
-/* What a request is about. Ports are valid when it is made. */
+/*
+ * What a request is about. Ports are valid when it is made. It ends with suspending the
+ * port if it says so, without the lock.
+ */
 struct hub_ctx {
 	struct usbfront *uf;
 	struct usbfront_port *port;
@@ -67,6 +71,7 @@ struct hub_ctx {
 	u16 value;
 	u16 selector;		/* high octet of wIndex */
 	u16 length;
+	bool suspends;
 	char *buf;
 };
 
@@ -266,6 +271,7 @@ static int clear_usb2_feature(struct hub_ctx *ctx)
 			usbfront_hport_set(ctx->port, ctx->side,
 					   USBFRONT_HUB_RESUMING, 0);
 			hp->until = jiffies + RESUME_TIME;
+			usbfront_port_wake(ctx->port);
 		}
 		return 0;
 	case USB_PORT_FEAT_C_ENABLE:
@@ -315,9 +321,7 @@ static int set_usb2_feature(struct hub_ctx *ctx)
 {
 	switch (ctx->value) {
 	case USB_PORT_FEAT_SUSPEND:
-		if (ctx->hp->state == USBFRONT_HUB_ENABLED)
-			usbfront_hport_set(ctx->port, ctx->side,
-					   USBFRONT_HUB_SUSPENDED, 0);
+		ctx->suspends = ctx->hp->state == USBFRONT_HUB_ENABLED;
 		return 0;
 	case USB_PORT_FEAT_INDICATOR:
 		return 0;
@@ -334,10 +338,12 @@ static int set_link_state(struct hub_ctx *ctx)
 
 	switch (link) {
 	case USB_SS_PORT_LS_U0:
-		if (hp->state == USBFRONT_HUB_SUSPENDED)
+		if (hp->state == USBFRONT_HUB_SUSPENDED) {
 			usbfront_hport_set(ctx->port, ctx->side,
 					   USBFRONT_HUB_ENABLED,
 					   USB_PORT_STAT_C_LINK_STATE);
+			usbfront_port_wake(ctx->port);
+		}
 		hp->link = link;
 		return 0;
 	case USB_SS_PORT_LS_U1:
@@ -346,8 +352,7 @@ static int set_link_state(struct hub_ctx *ctx)
 			hp->link = link;
 		return 0;
 	case USB_SS_PORT_LS_U3:
-		usbfront_hport_set(ctx->port, ctx->side,
-				   USBFRONT_HUB_SUSPENDED, 0);
+		ctx->suspends = true;
 		return 0;
 	default:
 		return -EPIPE;
@@ -465,7 +470,7 @@ int usbfront_hub_control(struct usb_hcd *hcd, u16 type_req, u16 value,
 	spin_lock_irq(&ctx.uf->lock);
 	ret = port_request(&ctx, type_req);
 	spin_unlock_irq(&ctx.uf->lock);
-	return ret;
+	return ctx.suspends ? usbfront_port_suspend(ctx.port, ctx.side) : ret;
 }
 
 /**
@@ -495,43 +500,4 @@ int usbfront_hub_status_data(struct usb_hcd *hcd, char *buf)
 	buf[0] = changed;
 	buf[1] = changed >> 8;
 	return 2;
-}
-
-/**
- * usbfront_bus_suspend - hc_driver.bus_suspend
- * @hcd: root hub
- *
- * There is no bus to quiesce: devices were suspended before, and a change of a port
- * wakes the hub up (see usbfront_vusbs_poll()).
- *
- * Return: 0.
- */
-int usbfront_bus_suspend(struct usb_hcd *hcd)
-{
-	struct usbfront_hcd *priv = usbfront_hcd_priv(hcd);
-	struct usbfront *uf = priv->vusb->uf;
-
-	spin_lock_irq(&uf->lock);
-	priv->vusb->is_suspended[priv->side] = true;
-	spin_unlock_irq(&uf->lock);
-	return 0;
-}
-
-/**
- * usbfront_bus_resume - hc_driver.bus_resume
- * @hcd: root hub
- *
- * Return: 0; with a dead backend too, its devices are gone then.
- */
-int usbfront_bus_resume(struct usb_hcd *hcd)
-{
-	struct usbfront_hcd *priv = usbfront_hcd_priv(hcd);
-	struct usbfront *uf = priv->vusb->uf;
-
-	spin_lock_irq(&uf->lock);
-	priv->vusb->is_suspended[priv->side] = false;
-	priv->vusb->is_poll_due[priv->side] = true;
-	spin_unlock_irq(&uf->lock);
-	usbfront_wake(uf, USBFRONT_EV_POLL);
-	return 0;
 }

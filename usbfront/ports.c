@@ -160,6 +160,8 @@ static void port_hide(struct usbfront_port *port)
 
 	port->epoch = 0;
 	port->is_clean = false;
+	port->vusb->wakeups[side] &= ~BIT(port->number);
+	usbfront_power_clear(port);
 	port->reset = NULL;
 	port->query = NULL;
 	port->is_asked = false;
@@ -182,6 +184,7 @@ static void port_show(struct usbfront_port *port)
 
 	port->epoch = port->wire.epoch;
 	port->speed = port->wire.speed;
+	port->wakeup = port->wire.wakeup;
 	side = usbfront_side_of(port->speed);
 	if (port->hport[side].state != USBFRONT_HUB_OFF)
 		usbfront_hport_set(port, side, USBFRONT_HUB_CONNECTED,
@@ -226,6 +229,9 @@ void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side)
 		return;
 	if (!hport_step(port, side, USBFRONT_HUB_RESETTING))
 		return;
+	/* A reset resumes; and disables remote wakeup. */
+	usbfront_port_wake(port);
+	port->may_wake = false;
 	if (port->is_clean) {
 		usbfront_hport_set(port, side, USBFRONT_HUB_ENABLED,
 				   USB_PORT_STAT_C_RESET);
@@ -350,6 +356,7 @@ static bool port_look(struct usbfront *uf, unsigned int number, unsigned int p)
 	spin_lock_irq(&uf->lock);
 	vusb->port[p - 1].wire = st;
 	usbfront_port_sync(&vusb->port[p - 1]);
+	usbfront_port_wakeup(&vusb->port[p - 1]);
 	spin_unlock_irq(&uf->lock);
 	return false;
 }

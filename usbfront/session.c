@@ -217,6 +217,7 @@ static void look_down(struct usbfront *uf)
 		return;
 
 	wanted = uf->lay.features & USBFRONT_FEATURES;
+	uf->features = wanted;
 	uf->error = USBIF_ERR_NONE;
 	uf->is_peer_gone = false;
 	uf->nonce = new_nonce(uf->nonce);

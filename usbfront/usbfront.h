@@ -35,7 +35,8 @@
 
 #define USBFRONT_NAME		"usbfront"
 /* Of those in usbif.h, what we can do. */
-#define USBFRONT_FEATURES	(USBIF_F_STREAMS | USBIF_F_ISO | USBIF_F_FRAME)
+#define USBFRONT_FEATURES	(USBIF_F_ISO | USBIF_F_STREAMS | \
+				 USBIF_F_SUSPEND | USBIF_F_FRAME)
 #define USBFRONT_NR_EPS		32	/* numbers 0 to 15, OUT then IN */
 #define USBFRONT_NO_BLOCK	U32_MAX
 
@@ -313,6 +314,13 @@ struct usbfront_hport {
  * @call: somebody waits for an operation, or NULL
  * @is_asked: that has been answered: usbcore need not wait for it
  * @no_streams: the answer was no
+ * @may_wake: the guest has enabled remote wakeup
+ * @wants_sleep: the device is to be suspended
+ * @is_asleep: it is, as far as we know
+ * @is_power_due: USBIF_OP_SUSPEND or _RESUME is to be sent
+ * @is_bus_asleep: suspended only because the root hub is
+ * @power: that operation on its way, or NULL
+ * @wakeup: as last seen in the port table
  * @nr_ids: ids in use for its URBs
  * @nr_blocks: blocks of the pool in use
  * @hport: as the two hubs show it
@@ -331,6 +339,13 @@ struct usbfront_port {
 	struct usbfront_call *call;
 	bool is_asked;
 	bool no_streams;
+	bool may_wake;
+	bool wants_sleep;
+	bool is_asleep;
+	bool is_power_due;
+	bool is_bus_asleep;
+	struct usbfront_req *power;
+	u32 wakeup;
 	u32 nr_ids;
 	u32 nr_blocks;
 	struct usbfront_hport hport[USBFRONT_NR_SIDES];
@@ -392,6 +407,7 @@ struct usbfront_clock {
  * @is_suspended: root hub is suspended
  * @is_poll_due: root hub has news for usbcore
  * @clock: frame numbers
+ * @wakeups: ports (bit: number) that have woken up, for usbcore
  * @port: vports, [0] is port 1
  */
 struct usbfront_vusb {
@@ -403,6 +419,7 @@ struct usbfront_vusb {
 	bool is_suspended[USBFRONT_NR_SIDES];
 	bool is_poll_due[USBFRONT_NR_SIDES];
 	struct usbfront_clock clock;
+	u32 wakeups[USBFRONT_NR_SIDES];
 	struct usbfront_port port[USBIF_MAX_PORTS];
 };
 
@@ -464,6 +481,8 @@ enum usbfront_event {
  * @paced: times it slept on because it was woken for nothing again and again
  * @sessions: begun
  * @broken: ended by a violation
+ * @wakeups_remote: devices that have woken up by themselves
+ * @sleepless: devices that could not be suspended, or not in time
  * @peak: most requests live at once
  */
 struct usbfront_stats {
@@ -489,6 +508,8 @@ struct usbfront_stats {
 	u64 paced;
 	u64 sessions;
 	u64 broken;
+	u64 wakeups_remote;
+	u64 sleepless;
 	u32 peak;
 };
 
@@ -516,6 +537,7 @@ struct usbfront_stats {
  * @retry_delay: grows with each session that broke soon
  * @begun_at: jiffies at the beginning of the session
  * @nonce: ours
+ * @features: that we have accepted
  * @session: number
  * @connect_at: jiffies of the next handshake, not before
  * @refused_why: what was wrong with the layout, said once
@@ -530,6 +552,7 @@ struct usbfront_stats {
  * @poll_ns: how long the thread looks before it sleeps
  * @empty_row: doorbells in a row for which there was nothing to find
  * @debugfs: file
+ * @power_wait: somebody waits for a port to be suspended
  *
  * @lock: guards what follows
  * @state: enum usbfront_state
@@ -553,6 +576,7 @@ struct usbfront_stats {
  * @waiting: endpoints that can't go on, in order
  * @restarts: endpoints to be restarted
  * @nr_resets_due: ports with is_reset_due
+ * @nr_power_due: ports with is_power_due
  * @nr_resetting: ports of root hubs in that state
  * @cancels: transfers by deadline
  * @done: URBs to be given back; hcpriv is the status
@@ -585,6 +609,7 @@ struct usbfront {
 	unsigned long retry_delay;
 	unsigned long begun_at;
 	u32 nonce;
+	u64 features;
 	u32 session;
 	unsigned long connect_at;
 	enum usbif_why refused_why;
@@ -599,6 +624,7 @@ struct usbfront {
 	u32 poll_ns;
 	u32 empty_row;
 	struct dentry *debugfs;
+	wait_queue_head_t power_wait;
 
 	spinlock_t lock;	/* see the head of this file */
 	enum usbfront_state state;
@@ -622,6 +648,7 @@ struct usbfront {
 	struct list_head waiting;
 	struct list_head restarts;
 	u32 nr_resets_due;
+	u32 nr_power_due;
 	u32 nr_resetting;
 	struct list_head cancels;
 	struct list_head done;
@@ -680,8 +707,18 @@ struct usbfront_hcd *usbfront_hcd_priv(struct usb_hcd *hcd);
 int usbfront_hub_status_data(struct usb_hcd *hcd, char *buf);
 int usbfront_hub_control(struct usb_hcd *hcd, u16 type_req, u16 value,
 			 u16 index, char *buf, u16 length);
-int usbfront_bus_suspend(struct usb_hcd *hcd);
-int usbfront_bus_resume(struct usb_hcd *hcd);
+
+/* power.c: with uf->lock held unless said otherwise */
+void usbfront_port_wake(struct usbfront_port *port);
+void usbfront_port_wakeup(struct usbfront_port *port);
+bool usbfront_may_wake(struct usbfront_port *port, bool may_wake);
+void usbfront_power_clear(struct usbfront_port *port);
+void usbfront_power_done(struct usbfront_port *port, u8 op, u32 status);
+void usbfront_send_power(struct usbfront *uf);		/* takes the lock */
+int usbfront_port_suspend(struct usbfront_port *port,	/* takes the lock */
+			  enum usbfront_side side);
+int usbfront_bus_suspend(struct usb_hcd *hcd);		/* takes the lock */
+int usbfront_bus_resume(struct usb_hcd *hcd);		/* takes the lock */
 
 /* request.c: with uf->lock held unless said otherwise */
 int usbfront_tables_alloc(struct usbfront *uf, const struct usbif_layout *lay);

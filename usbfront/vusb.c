@@ -234,16 +234,22 @@ static void side_poll(struct usbfront_vusb *vusb, enum usbfront_side side)
 	struct usb_hcd *hcd = smp_load_acquire(&vusb->hcd[side]);
 	struct usbfront *uf = vusb->uf;
 	bool is_due, is_suspended;
+	unsigned long wakeups;
+	int port;
 
 	if (!hcd)
 		return;
 	spin_lock_irq(&uf->lock);
+	wakeups = vusb->wakeups[side];
+	vusb->wakeups[side] = 0;
 	is_due = vusb->is_poll_due[side];
 	is_suspended = vusb->is_suspended[side];
 	vusb->is_poll_due[side] = false;
 	spin_unlock_irq(&uf->lock);
 	if (!is_due)
 		return;
+	for_each_set_bit(port, &wakeups, USBIF_MAX_PORTS + 1)
+		usb_wakeup_notification(hcd->self.root_hub, port);
 	if (is_suspended)
 		usb_hcd_resume_root_hub(hcd);
 	else

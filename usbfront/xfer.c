@@ -21,11 +21,13 @@
 
 /* ---- what a URB asks for ---- */
 
-/* Remote wakeup can't work before suspending crosses: better no autosuspend. */
-static int local_feature(u16 feature, bool is_set)
+/* Remote wakeup can't work unless suspending crosses: better no autosuspend. */
+static int local_feature(const struct usbfront *uf, u16 feature, bool is_set)
 {
 	switch (feature) {
 	case USB_DEVICE_REMOTE_WAKEUP:
+		if (uf->features & USBIF_F_SUSPEND)
+			return 1;
 		return is_set ? -EPIPE : 0;
 	case USB_DEVICE_U1_ENABLE:
 	case USB_DEVICE_U2_ENABLE:
@@ -46,6 +48,7 @@ static void classify_control(struct usbfront_xfer *xfer,
 	u16 value = le16_to_cpu(setup->wValue);
 	u16 index = le16_to_cpu(setup->wIndex);
 	bool is_set = setup->bRequest == USB_REQ_SET_FEATURE;
+	struct usbfront_port *port = xfer->uep->port;
 	int status;
 
 	switch (SETUP(setup->bRequestType, setup->bRequest)) {
@@ -56,7 +59,7 @@ static void classify_control(struct usbfront_xfer *xfer,
 		break;
 	case SETUP(USB_RECIP_DEVICE, USB_REQ_SET_FEATURE):
 	case SETUP(USB_RECIP_DEVICE, USB_REQ_CLEAR_FEATURE):
-		status = local_feature(value, is_set);
+		status = local_feature(port->vusb->uf, value, is_set);
 		if (status > 0)
 			break;
 		xfer->op = OP_LOCAL;
@@ -66,8 +69,11 @@ static void classify_control(struct usbfront_xfer *xfer,
 	case SETUP(USB_RECIP_INTERFACE, USB_REQ_CLEAR_FEATURE):
 		if (value != USB_INTRF_FUNC_SUSPEND)
 			break;
+		/* The host does that for the link's sake when it suspends. */
 		xfer->op = OP_LOCAL;
-		xfer->status = is_set ? -EPIPE : 0;
+		if (!usbfront_may_wake(port, is_set &&
+				       index & USB_INTRF_FUNC_SUSPEND_RW))
+			xfer->status = is_set ? -EPIPE : 0;
 		break;
 	case SETUP(USB_RECIP_DEVICE, USB_REQ_SET_CONFIGURATION):
 		xfer->op = USBIF_OP_SET_CONFIGURATION;
