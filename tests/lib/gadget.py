@@ -92,7 +92,8 @@ class Gadget:
     def __init__(self, vm: VM, name: str, udc: str,
                  functions: Iterable[tuple[str, Mapping[str, str]]],
                  speed: str = "high-speed", vendor: int = 0x0525,
-                 product: int = 0xa4a0, setup: str = "") -> None:
+                 product: int = 0xa4a0, setup: str = "",
+                 wakeup: bool = False) -> None:
         self.vm = vm
         self.name = name
         self.udc = udc
@@ -109,6 +110,7 @@ class Gadget:
             "echo usbif > strings/0x409/manufacturer",
             f"echo 'usbif test {name}' > strings/0x409/product",
             "echo config > configs/c.1/strings/0x409/configuration",
+            f"echo {0xa0 if wakeup else 0x80:#x} > configs/c.1/bmAttributes",
         ]
         for function, attributes in functions:
             lines.append(f"mkdir functions/{function}")
@@ -152,6 +154,10 @@ class Gadget:
         self.vm.run("\n".join(lines))
         self.wait_gone()
 
+    def wake(self) -> None:
+        """Remote wakeup; the host must have enabled and suspended it."""
+        self.vm.run(f"echo 1 > /sys/class/udc/{self.udc}/srp")
+
     def hidg(self) -> str:
         """Device node of its HID function."""
         number = self.vm.run(
@@ -179,12 +185,12 @@ class Dummies:
     def add(self, name: str, functions: Iterable[tuple[str, Mapping[str, str]]],
             speed: str = "high-speed", vendor: int = 0x0525,
             product: int = 0xa4a0, udc: int | None = None,
-            setup: str = "") -> Gadget:
+            setup: str = "", wakeup: bool = False) -> Gadget:
         """A gadget with any configfs functions, in a free socket."""
         socket = f"dummy_udc.{udc}" if udc is not None else self.free[0]
         self.free.remove(socket)
         gadget = Gadget(self.vm, name, socket, list(functions), speed, vendor,
-                        product, setup)
+                        product, setup, wakeup)
         self.gadgets.append(gadget)
         gadget.plug()
         return gadget
@@ -227,7 +233,8 @@ class Dummies:
                         product=0xa4a5, udc=udc)
 
     def _hid(self, name: str, report: bytes, length: int, speed: str,
-             udc: int | None, protocol: int, product: int) -> Gadget:
+             udc: int | None, protocol: int, product: int,
+             wakeup: bool = False) -> Gadget:
         octal = "".join(f"\\{b:03o}" for b in report)
         function = f"hid.{name}"
         attributes = {"protocol": str(protocol),
@@ -235,7 +242,7 @@ class Dummies:
                       "report_length": str(length)}
         setup = f"printf '{octal}' > functions/{function}/report_desc"
         return self.add(name, [(function, attributes)], speed,
-                        product=product, udc=udc, setup=setup)
+                        product=product, udc=udc, setup=setup, wakeup=wakeup)
 
     def hid_echo(self, name: str, speed: str = "high-speed",
                  udc: int | None = None) -> Gadget:
@@ -247,8 +254,9 @@ class Dummies:
 
     def keyboard(self, name: str, speed: str = "full-speed",
                  udc: int | None = None) -> Gadget:
-        """A keyboard; press() types on it."""
-        return self._hid(name, KEYBOARD_REPORT, 8, speed, udc, 1, 0xa4ad)
+        """A keyboard; press() types on it, wake() is its remote wakeup."""
+        return self._hid(name, KEYBOARD_REPORT, 8, speed, udc, 1, 0xa4ad,
+                         wakeup=True)
 
     def press(self, keyboard: Gadget, *codes: int) -> None:
         """Press and release keys, by HID usage."""
