@@ -23,7 +23,8 @@ IMAGE = 8 << 20
 PYTHON = "/usr/bin/python3"
 DISK, SINK = 1, 2
 DEBUG = "/sys/kernel/debug/usbfront/peer"
-SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000"}
+SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000",
+          "super-plus-x2": "20000"}
 # enum back_lie in tests/peers/back.h; the first ones need a completion.
 LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
         4: "completed twice", 5: "too many octets", 6: "unknown status",

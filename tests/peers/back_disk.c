@@ -7,7 +7,7 @@
  *
  * Commands, one per line of standard input, each answered by "done", its number and
  * itself:
- *	plug PORT SPEED		full, high, super or super-plus; another epoch
+ *	plug PORT SPEED		full, high, super, super-plus or -x2; another epoch
  *	unplug PORT
  *	restart			as if the backend had been restarted
  *	stop			end the session and stay away; "restart" comes back
@@ -553,6 +553,7 @@ static u8 speed_of(const char *name)
 	return !strcmp(name, "full") ? USBIF_SPEED_FULL :
 	       !strcmp(name, "super") ? USBIF_SPEED_SUPER :
 	       !strcmp(name, "super-plus") ? USBIF_SPEED_SUPER_PLUS :
+	       !strcmp(name, "super-plus-x2") ? USBIF_SPEED_SUPER_PLUS_X2 :
 	       USBIF_SPEED_HIGH;
 }
 
