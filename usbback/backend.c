@@ -209,7 +209,8 @@ static void thread_sleep(struct usbback *ub)
 		schedule_timeout_idle(1);
 	}
 	set_current_state(TASK_IDLE);
-	if (!test_bit(0, &ub->woken) && !kthread_should_stop())
+	if (!test_bit(0, &ub->woken) && !kthread_should_stop() &&
+	    !kthread_should_park())
 		schedule_timeout(timeout);
 	__set_current_state(TASK_RUNNING);
 }
@@ -236,6 +237,8 @@ static int thread_main(void *arg)
 		u64 seq = ub->seq;
 		bool worked = false;
 
+		if (kthread_should_park())
+			kthread_parkme();
 		clear_bit(0, &ub->woken);
 		/* Whoever sets the bit from now on has us look again. */
 		smp_mb__after_atomic();
@@ -436,6 +439,30 @@ static void close_session(struct usbback *ub)
 	while (!wait_event_timeout(ub->idle, READ_ONCE(ub->closed), 10 * HZ))
 		dev_warn(ub->chan->dev, "%s: still waiting for %u requests\n",
 			 ub->name, READ_ONCE(ub->inflight));
+}
+
+/**
+ * usbback_pause - leave the region alone
+ * @ub: channel; the devices of its guest are suspended
+ *
+ * The system goes to sleep, and the channel's PCI device with it.
+ */
+void usbback_pause(struct usbback *ub)
+{
+	kthread_park(ub->thread);
+	timer_delete_sync(&ub->ring_timer);
+}
+
+/**
+ * usbback_go_on - undo usbback_pause()
+ * @ub: channel
+ */
+void usbback_go_on(struct usbback *ub)
+{
+	kthread_unpark(ub->thread);
+	usbback_wake(ub);
+	/* What the guest has not seen yet may have been rung for in vain. */
+	usbif_chan_kick(ub->chan);
 }
 
 /**

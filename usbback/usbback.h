@@ -48,6 +48,9 @@ struct usbback_text;	/* a file being written: sysfs.c */
 struct usbback *usbback_create(struct usbif_chan *chan, const char *name);
 /* Ends session, detaches, waits for every URB, releases chan. Idempotent per object. */
 void usbback_destroy(struct usbback *ub);
+/* PCI channels, while the system sleeps. */
+void usbback_pause(struct usbback *ub);
+void usbback_go_on(struct usbback *ub);
 const char *usbback_name(const struct usbback *ub);
 /* The peer process is gone: end the session (devices reset and kept by their rules). */
 void usbback_peer_gone(struct usbback *ub);

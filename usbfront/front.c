@@ -208,6 +208,7 @@ static void thread_sleep(struct usbfront *uf)
 	pace(uf);
 	set_current_state(TASK_IDLE);
 	if (READ_ONCE(uf->events) || kthread_should_stop() ||
+	    kthread_should_park() ||
 	    (uf->is_running && usbif_cons_arm(&uf->cq))) {
 		__set_current_state(TASK_RUNNING);
 		return;
@@ -302,6 +303,8 @@ static int usbfront_thread(void *data)
 	memalloc_noio_save();
 	set_user_nice(current, MIN_NICE);
 	while (!kthread_should_stop()) {
+		if (kthread_should_park())
+			kthread_parkme();
 		if (thread_turn(uf) || READ_ONCE(uf->events))
 			cond_resched();
 		else
@@ -439,6 +442,31 @@ void usbfront_shutdown(struct usbfront *uf)
 {
 	usbfront_wake(uf, USBFRONT_EV_CLOSE);
 	wait_for_completion_timeout(&uf->closed, 3 * HZ);
+}
+
+/**
+ * usbfront_pause - leave the region alone
+ * @uf: channel whose devices are suspended
+ *
+ * The system goes to sleep, and the PCI device with it: after that the region can't be
+ * read until the device has been set up again.
+ */
+void usbfront_pause(struct usbfront *uf)
+{
+	kthread_park(uf->thread);
+	timer_delete_sync(&uf->timer);
+}
+
+/**
+ * usbfront_go_on - undo usbfront_pause()
+ * @uf: channel
+ */
+void usbfront_go_on(struct usbfront *uf)
+{
+	kthread_unpark(uf->thread);
+	/* Whatever the timer was for: it is armed again. A doorbell may be lost. */
+	usbfront_wake(uf, USBFRONT_EV_TIMER);
+	usbfront_wake(uf, USBFRONT_EV_RING);
 }
 
 /**

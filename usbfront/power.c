@@ -304,3 +304,23 @@ bool usbfront_may_wake(struct usbfront_port *port, bool may_wake)
 	port->may_wake = may_wake;
 	return true;
 }
+
+/**
+ * usbfront_is_waker - look whether a device may wake up the guest
+ * @uf: channel
+ *
+ * Return: true if one is suspended with remote wakeup.
+ */
+bool usbfront_is_waker(struct usbfront *uf)
+{
+	bool ret = false;
+	int v, p;
+
+	spin_lock_irq(&uf->lock);
+	for (v = 0; v < USBIF_MAX_VUSB; v++)
+		for (p = 0; uf->vusb[v] && p < USBIF_MAX_PORTS; p++)
+			ret |= uf->vusb[v]->port[p].is_asleep &&
+			       uf->vusb[v]->port[p].may_wake;
+	spin_unlock_irq(&uf->lock);
+	return ret;
+}

@@ -550,6 +550,7 @@ struct usbfront_stats {
  * @is_port_table_unsettled: an entry was being changed
  * @cq: completions; thread only
  * @poll_ns: how long the thread looks before it sleeps
+ * @is_wake_armed: PCI: a doorbell ends suspend to idle
  * @empty_row: doorbells in a row for which there was nothing to find
  * @debugfs: file
  * @power_wait: somebody waits for a port to be suspended
@@ -622,6 +623,7 @@ struct usbfront {
 	bool is_port_table_unsettled;
 	struct usbif_cons cq;
 	u32 poll_ns;
+	bool is_wake_armed;
 	u32 empty_row;
 	struct dentry *debugfs;
 	wait_queue_head_t power_wait;
@@ -664,6 +666,8 @@ extern struct list_head usbfront_list;
 struct usbfront *usbfront_create(struct usbif_chan *chan, const char *name);
 void usbfront_destroy(struct usbfront *uf);
 void usbfront_shutdown(struct usbfront *uf);
+void usbfront_pause(struct usbfront *uf);
+void usbfront_go_on(struct usbfront *uf);
 struct usbfront *usbfront_find(const char *name);
 void usbfront_wake(struct usbfront *uf, enum usbfront_event event);
 void usbfront_timer_arm(struct usbfront *uf, unsigned long delay);
@@ -711,6 +715,7 @@ int usbfront_hub_control(struct usb_hcd *hcd, u16 type_req, u16 value,
 /* power.c: with uf->lock held unless said otherwise */
 void usbfront_port_wake(struct usbfront_port *port);
 void usbfront_port_wakeup(struct usbfront_port *port);
+bool usbfront_is_waker(struct usbfront *uf);		/* takes the lock */
 bool usbfront_may_wake(struct usbfront_port *port, bool may_wake);
 void usbfront_power_clear(struct usbfront_port *port);
 void usbfront_power_done(struct usbfront_port *port, u8 op, u32 status);
