@@ -5,7 +5,8 @@
  * A device that goes is shown as gone until the hub driver has read that and has
  * acknowledged the change; only then another one is shown. So the driver of a device
  * that was pulled out never meets the one that was plugged in after it, however fast
- * that was, and of what happened in between only the latest state counts.
+ * that was, and of what happened in between only the latest state counts. While the
+ * root hub sleeps it is usbcore that keeps them apart.
  */
 #include <asm/barrier.h>
 #include "trace.h"
@@ -191,6 +192,23 @@ static void port_show(struct usbfront_port *port)
 				   USB_PORT_STAT_C_CONNECTION);
 }
 
+/*
+ * On a suspended root hub a device that comes back is shown at once, as by a real one: at
+ * resume usbcore resets it and looks whether it is the same (see persist.rst).
+ */
+static bool has_been_seen_gone(struct usbfront_port *port)
+{
+	bool ret = true;
+	int side;
+
+	for (side = 0; side < USBFRONT_NR_SIDES; side++) {
+		if (port->vusb->is_suspended[side])
+			port->hport[side].is_gone_unseen = false;
+		ret &= !port->hport[side].is_gone_unseen;
+	}
+	return ret;
+}
+
 /**
  * usbfront_port_sync - go towards the state that the backend published
  * @port: port; called when that changes and when the hub driver has seen a device go
@@ -202,9 +220,7 @@ void usbfront_port_sync(struct usbfront_port *port)
 	lockdep_assert_held(&port->vusb->uf->lock);
 	if (port->epoch && (!has_device || port->wire.epoch != port->epoch))
 		port_hide(port);
-	if (has_device && !port->epoch &&
-	    !port->hport[USBFRONT_USB2].is_gone_unseen &&
-	    !port->hport[USBFRONT_USB3].is_gone_unseen)
+	if (has_device && !port->epoch && has_been_seen_gone(port))
 		port_show(port);
 }
 
