@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""A driver VM and a guest, of which only one sleeps.
+
+Their roots are initramfs: see tests/loopback/test_sleep.py.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import initramfs  # noqa: E402
+import kernels  # noqa: E402
+import tap  # noqa: E402
+from gadget import child_node, find_device  # noqa: E402
+from nested import usbctl_binary  # noqa: E402
+from usbif import SYSFS  # noqa: E402
+from vm import SCALE, VM  # noqa: E402
+
+MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
+           "evdev", "button")
+PORTS = {"disk": "1", "kbd": "2"}
+
+
+class Pair:
+    """Both machines, and what is routed between them."""
+
+    def __init__(self, t: tap.Suite, series: str, scratch: Path) -> None:
+        self.scratch = scratch
+        self.series = series
+        self.image = scratch / "image"
+        self.image.write_bytes(os.urandom(4 << 20))
+        self.env = dict(os.environ, USBIF_RUNDIR=str(scratch / "run"))
+        self.usbctl(f"serve one --backend-socket {scratch}/driver.sock")
+        self.driver = t.vm(self.machine(
+            "driver", "--backend one", ["qemu-xhci,id=xhci"],
+            ["-blockdev", f"driver=file,node-name=file,filename={self.image}",
+             "-blockdev", "driver=raw,node-name=image,file=file"]))
+        self.guest = t.vm(self.machine("guest", "one", [], []))
+
+    def usbctl(self, words: str) -> str:
+        """usbctl on this machine."""
+        return subprocess.run([str(usbctl_binary()), *words.split()],
+                              env=self.env, check=True, timeout=60, text=True,
+                              stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL).stdout
+
+    def machine(self, name: str, end: str, devices: list[str],
+                args: list[str]) -> VM:
+        """One of the two."""
+        modules = kernels.build(self.series)
+        ours = "usbback" if name == "driver" else "usbfront"
+        initrd = initramfs.alone(
+            self.series, MODULES,
+            binaries=[usbctl_binary(), "/usr/bin/dd"],
+            files={f"/{ours}.ko": modules / f"{ours}.ko",
+                   "/image": self.image}, name=f"asleep-{name}")
+        return VM(f"{name}-{self.series}", self.series, root=None,
+                  memory=384, machine="pc", initrd=initrd, devices=devices,
+                  image=kernels.fetch(self.series) / "boot/vmlinuz",
+                  args=args + shlex.split(self.usbctl(f"qemu-args {end}")))
+
+    def plug(self, what: str) -> None:
+        """Plug in a device of QEMU."""
+        properties = {"drive": "image"} if what == "disk" else {}
+        self.driver.device_add("usb-storage" if what == "disk" else "usb-kbd",
+                               id=what, bus="xhci.0", port=PORTS[what],
+                               serial=what, **properties)
+
+    def join(self) -> None:
+        """Load, name, route."""
+        self.driver.run("insmod /usbback.ko")
+        out = self.driver.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
+        self.driver.run(f"usbctl name {out.split('/')[5]} one")
+        self.guest.run("cp /image /tmp/image; insmod /usbfront.ko")
+        for port, what in enumerate(PORTS, 1):
+            self.plug(what)
+            busid = find_device(self.driver, what)
+            self.driver.run(f"echo {busid}:one:0:{port} > {SYSFS}/new_vport")
+        self.node = self.disk()
+        self.compare()
+
+    def disk(self) -> str:
+        """The disk in the guest."""
+        return "/dev/" + child_node(self.guest, find_device(
+            self.guest, "disk", 20), "block/sd?")
+
+    def compare(self, timeout: float = 60) -> None:
+        """The disk is its image."""
+        self.guest.run(f"dd if={self.node} of=/tmp/read bs=256k iflag=direct "
+                       "2>&1 && cmp /tmp/read /tmp/image", timeout)
+
+    def load(self):
+        """Reads and compares until it is killed or fails."""
+        return self.guest.spawn(
+            f"while dd if={self.node} of=/tmp/load bs=64k iflag=direct "
+            "2>/dev/null && cmp /tmp/load /tmp/image; do echo ok; done")
+
+    def sleep(self, vm: VM) -> float:
+        """Suspend one to RAM; how long that took."""
+        start = time.monotonic()
+        self.job = vm.spawn("echo mem > /sys/power/state")
+        vm.wait_event("SUSPEND", 30)
+        return time.monotonic() - start
+
+    def wake(self, vm: VM) -> None:
+        """Wake it up."""
+        vm.qmp("system_wakeup")
+        self.job.wait(60, check=True)
+
+    def guest_sleeps(self) -> str:
+        """The guest sleeps in the middle of its work."""
+        load = self.load()
+        load.wait_output("ok")
+        took = self.sleep(self.guest)
+        self.driver.run(f"grep -c ' attached' {SYSFS}/vports")
+        self.wake(self.guest)
+        self.compare()
+        tap.expect(load.rc is None, load.output())
+        load.kill(9)
+        tap.expect_equal(self.disk(), self.node, "the disk")
+        return f"asleep after {took:.1f} s"
+
+    def driver_sleeps(self) -> str:
+        """The driver VM does, and the guest's work waits for it."""
+        load = self.load()
+        load.wait_output("ok")
+        took = self.sleep(self.driver)
+        time.sleep(3)
+        self.guest.run("true")
+        self.wake(self.driver)
+        self.compare()
+        tap.expect(load.rc is None, load.output())
+        load.kill(9)
+        tap.expect_equal(self.disk(), self.node, "the disk")
+        return f"asleep after {took:.1f} s"
+
+    def replugged(self) -> None:
+        """A stick that was pulled out and put back while the guest slept is
+        the same: its block device is."""
+        self.compare()
+        self.sleep(self.guest)
+        self.driver.device_del("disk")
+        self.plug("disk")
+        self.driver.wait_for(f"grep -q ':one:0:1 attached' {SYSFS}/vports")
+        self.wake(self.guest)
+        tap.expect_equal(self.disk(), self.node, "the disk")
+        self.guest.run("echo 3 > /proc/sys/vm/drop_caches")
+        self.compare()
+        log = self.guest.run("dmesg | grep -c 'USB disconnect'", check=False)
+        tap.expect_equal(log.out.strip(), "0", "disconnects")
+
+    def unplugged(self) -> None:
+        """One that is not there any more is gone."""
+        self.sleep(self.guest)
+        self.driver.device_del("disk")
+        self.wake(self.guest)
+        self.guest.wait_for(f"test ! -e {self.node}")
+        self.plug("disk")
+        self.node = self.disk()
+        self.compare()
+
+    def guest_stands_still(self) -> str:
+        """A guest that does nothing does not keep the driver VM awake."""
+        load = self.load()
+        load.wait_output("ok")
+        self.guest.pause()
+        took = self.sleep(self.driver)
+        self.wake(self.driver)
+        self.guest.cont()
+        self.compare()
+        load.kill(9)
+        tap.expect(took < 10 * SCALE, f"asleep after {took:.1f} s")
+        return f"asleep after {took:.1f} s"
+
+    def driver_stands_still(self) -> str:
+        """A driver VM that does nothing does not keep the guest awake.
+
+        Drivers unlink their URBs and the USB core asks for remote wakeup, and
+        each waits for 5 s before it gives up.
+        """
+        self.driver.device_del("disk")
+        self.guest.wait_for(f"test ! -e {self.node}")
+        self.driver.pause()
+        took = self.sleep(self.guest)
+        self.driver.cont()
+        self.wake(self.guest)
+        self.press()
+        self.plug("disk")
+        self.node = self.disk()
+        self.compare()
+        tap.expect(took < 60 * SCALE, f"asleep after {took:.1f} s")
+        return f"asleep after {took:.1f} s"
+
+    def press(self) -> None:
+        """A key arrives in the guest."""
+        node = child_node(self.guest, find_device(self.guest, "kbd", 20),
+                          "input/input*/event*")
+        reader = self.guest.spawn(f"exec head -c 24 /dev/input/{node}")
+        self.guest.wait_for("ls -l /proc/[0-9]*/fd 2>/dev/null | "
+                            f"grep -q ' /dev/input/{node}$'")
+        self.driver.qmp("send-key", keys=[{"type": "qcode", "data": "a"}])
+        tap.expect_equal(reader.wait(10), 0)
+
+    def key_wakes(self) -> None:
+        """A key ends the guest's suspend to idle."""
+        job = self.guest.spawn("echo freeze > /sys/power/state")
+        time.sleep(6)
+        tap.expect(job.rc is None, "it did not sleep")
+        self.driver.qmp("send-key", keys=[{"type": "qcode", "data": "a"}])
+        job.wait(30, check=True)
+        self.press()
+        self.compare()
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in kernels.SUITES:
+            with tempfile.TemporaryDirectory(prefix="usbif-asleep.") as d:
+                pair = Pair(t, series, Path(d))
+                t.case(f"{series}: joined", pair.join)
+                for case in (pair.guest_sleeps, pair.driver_sleeps,
+                             pair.guest_stands_still,
+                             pair.driver_stands_still, pair.key_wakes, pair.replugged, pair.unplugged):
+                    t.case(f"{series}: {case.__name__}", case)
+                pair.guest.close()
+                pair.driver.close()
+                pair.usbctl("drop one")
+
+
+if __name__ == "__main__":
+    main()
