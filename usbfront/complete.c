@@ -11,8 +11,9 @@
  * any controller with HCD_BH, and when usb_hcd_giveback_urb() returns they have run.
  */
 #include "iso.h"
+#include "power.h"
+#include "streams.h"
 #include "trace.h"
-#include "usbfront.h"
 
 #define BUDGET		64	/* completions until others have their turn */
 #define BATCH		16	/* handlers until bottom halves have theirs */

@@ -23,7 +23,7 @@
 #include <linux/sched/clock.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include "usbfront.h"
+#include "power.h"
 
 #define POLL_NS_FIRST	4000u
 #define POLL_NS_MOST	30000u

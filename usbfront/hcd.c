@@ -7,6 +7,8 @@
  * No HCD_BH: see complete.c.
  */
 #include "iso.h"
+#include "power.h"
+#include "streams.h"
 
 /**
  * usbfront_hcd_priv - our data behind a struct usb_hcd

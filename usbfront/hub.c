@@ -8,7 +8,7 @@
  */
 #include <linux/bitfield.h>
 #include <linux/nospec.h>
-#include "usbfront.h"
+#include "power.h"
 
 #define RESUME_TIME	msecs_to_jiffies(20)	/* TDRSMDN */
 #define SSAC		7	/* sublink speed attributes - 1 */

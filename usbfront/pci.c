@@ -7,7 +7,7 @@
 #include <linux/interrupt.h>
 #include <linux/module.h>
 #include <linux/pci.h>
-#include "usbfront.h"
+#include "power.h"
 
 static int usbfront_pci_probe(struct pci_dev *pdev,
 			      const struct pci_device_id *id)

@@ -10,7 +10,8 @@
  */
 #include <asm/barrier.h>
 #include "trace.h"
-#include "usbfront.h"
+#include "power.h"
+#include "streams.h"
 
 /*
  * The hub driver tries a reset five times, 800 ms each; a real one can take longer

@@ -15,7 +15,7 @@
  * Without USBIF_F_SUSPEND ports are suspended in appearance only, and remote wakeup is
  * refused.
  */
-#include "usbfront.h"
+#include "power.h"
 
 #define SUSPEND_TIMEOUT		HZ
 

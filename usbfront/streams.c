@@ -8,7 +8,7 @@
  * with it; one that cannot have streams makes the whole controller one that does none. A
  * disk that came earlier keeps its streams.
  */
-#include "usbfront.h"
+#include "streams.h"
 
 #define CALL_TIMEOUT	(15 * HZ)	/* the backend has deadlines of its own */
 #define NO_ID_PAUSE	msecs_to_jiffies(10)

@@ -42,6 +42,7 @@
 
 struct usbfront;
 struct usbfront_vusb;
+struct usbfront_call;
 struct usbfront_port;
 
 /* ---- endpoints, transfers, requests ---- */
@@ -201,22 +202,6 @@ struct usbfront_req {
 	u8 op;
 	bool is_in;
 	bool is_cancelling;
-};
-
-/**
- * struct usbfront_call - somebody waits for an operation
- * @req: of the operation, NULL when it has ended
- * @done: it has
- * @status: enum usbif_status
- * @value: of the completion
- *
- * Under uf->lock but for the waiting.
- */
-struct usbfront_call {
-	struct usbfront_req *req;
-	struct completion done;
-	u32 status;
-	u32 value;
 };
 
 /* ---- pool ---- */
@@ -712,19 +697,6 @@ int usbfront_hub_status_data(struct usb_hcd *hcd, char *buf);
 int usbfront_hub_control(struct usb_hcd *hcd, u16 type_req, u16 value,
 			 u16 index, char *buf, u16 length);
 
-/* power.c: with uf->lock held unless said otherwise */
-void usbfront_port_wake(struct usbfront_port *port);
-void usbfront_port_wakeup(struct usbfront_port *port);
-bool usbfront_is_waker(struct usbfront *uf);		/* takes the lock */
-bool usbfront_may_wake(struct usbfront_port *port, bool may_wake);
-void usbfront_power_clear(struct usbfront_port *port);
-void usbfront_power_done(struct usbfront_port *port, u8 op, u32 status);
-void usbfront_send_power(struct usbfront *uf);		/* takes the lock */
-int usbfront_port_suspend(struct usbfront_port *port,	/* takes the lock */
-			  enum usbfront_side side);
-int usbfront_bus_suspend(struct usb_hcd *hcd);		/* takes the lock */
-int usbfront_bus_resume(struct usb_hcd *hcd);		/* takes the lock */
-
 /* request.c: with uf->lock held unless said otherwise */
 int usbfront_tables_alloc(struct usbfront *uf, const struct usbif_layout *lay);
 void usbfront_tables_reset(struct usbfront *uf);
@@ -796,18 +768,6 @@ void usbfront_copy_in(struct usbfront *uf, const struct urb *urb,
 void usbfront_write_table(struct usbfront *uf, const struct usbfront_req *req);
 u32 usbfront_list_extents(struct usbfront *uf, const struct usbfront_req *req,
 			  struct usbif_range *ranges, u32 max);
-
-/* streams.c: with uf->lock held, but for the hooks of hc_driver */
-bool usbfront_streams_ask(struct usbfront_port *port);
-void usbfront_streams_told(struct usbfront_port *port, u32 status);
-void usbfront_streams_update(struct usbfront_vusb *vusb);
-void usbfront_call_end(struct usbfront_port *port, u32 status, u32 value);
-int usbfront_alloc_streams(struct usb_hcd *hcd, struct usb_device *udev,
-			   struct usb_host_endpoint **eps, unsigned int nr_eps,
-			   unsigned int nr_streams, gfp_t gfp);
-int usbfront_free_streams(struct usb_hcd *hcd, struct usb_device *udev,
-			  struct usb_host_endpoint **eps, unsigned int nr_eps,
-			  gfp_t gfp);
 
 /* debugfs.c */
 void usbfront_debugfs_init(void);

@@ -10,7 +10,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include "usbfront.h"
+#include "streams.h"
 
 /* Binds the devices, so that lsusb -t names the driver of the bus. */
 static int usbfront_vusb_probe(struct platform_device *pdev)

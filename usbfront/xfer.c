@@ -9,6 +9,7 @@
  * usb_submit_urb(), and each URB is on exactly one list that says what is next.
  */
 #include "iso.h"
+#include "power.h"
 #include "trace.h"
 #include "usbfront.h"
 
