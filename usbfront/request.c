@@ -278,16 +278,14 @@ static struct usbfront_req *req_take(struct usbfront *uf,
 				     struct usbfront_xfer *xfer)
 {
 	struct usbfront_req *req;
-	u32 packets = 0;
+	u32 allowed, packets = 0;
 	int length = 0;
 
 	if (!may_have_id(uf, uep, xfer))
 		return NULL;
+	allowed = blocks_allowed(uf, uep, xfer, SMALL_ISO_BLOCKS);
 	if (is_iso(xfer))
-		length = usbfront_iso_piece(uf, xfer,
-					    blocks_allowed(uf, uep, xfer,
-						   SMALL_ISO_BLOCKS),
-					    &packets);
+		length = usbfront_iso_piece(uf, xfer, allowed, &packets);
 	else if (xfer->op == USBIF_OP_TRANSFER)
 		length = next_piece(uf, uep, xfer);
 	if (length < 0)
