@@ -533,6 +533,7 @@ int main(int argc, char **argv)
 	printf("TAP version 13\n");
 	name = argv[1];
 	front_open(&f, name, REGION);
+	f.features = USBIF_F_STREAMS;
 	atexit(drop);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);

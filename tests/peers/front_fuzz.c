@@ -196,6 +196,8 @@ int main(int argc, char **argv)
 	seed2 = seed * 7919;
 	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
 	front_open(&f, name, REGION);
+	f.features = USBIF_F_ISO | USBIF_F_STREAMS | USBIF_F_SUSPEND |
+		     USBIF_F_FRAME;
 	atexit(drop);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);
