@@ -439,6 +439,12 @@ static int urb_submit(struct usbback_slot *slot)
 	if (slot->blocked)
 		usb_unblock_urb(urb);
 	slot->blocked = false;
+	/*
+	 * From here on nobody may block it: that would stop the next submission.
+	 * A fast one is not SUBMITTING any more, and its slot not ours.
+	 */
+	if (slot->state == SLOT_SUBMITTING)
+		slot->state = ret ? SLOT_PREPARING : SLOT_INFLIGHT;
 	spin_unlock_irq(&ub->lock);
 	/* Packets longer or later than the host controller has room for. */
 	if (ret == -EMSGSIZE || ret == -EFBIG)
@@ -529,12 +535,8 @@ static void refuse_start(struct usbback_slot *slot, int ret)
 /* After usb_submit_urb(); lock held. Returns false if the endpoint must wait. */
 static bool submitted(struct usbback_slot *slot, int ret)
 {
-	if (!ret) {
-		/* A fast one is not SUBMITTING any more, and its slot not ours. */
-		if (slot->state == SLOT_SUBMITTING)
-			slot->state = SLOT_INFLIGHT;
+	if (!ret)
 		return true;
-	}
 	if (slot->kill == KILL_TAKEBACK && ret < 0) {
 		slot->ub->stats.takebacks++;
 		park_again(slot);
