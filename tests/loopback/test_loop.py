@@ -268,8 +268,10 @@ def testusb(t: tap.Suite, cases: Cases, series: str, speed: str) -> None:
     zero = cases.dummies.source_sink("zero", speed=speed)
     busid = cases.loop.attach(zero, 15)
     for number, case in usbtest.CASES.items():
+        # What is taken back after a stall is easily overtaken.
+        times = 30 if number == 10 else tap.scaled(1, 20)
         t.case(f"{series}: testusb {number} at {speed}, {case.name}",
-               usbtest.run, cases.vm, busid, number, tap.scaled(1, 20))
+               usbtest.run, cases.vm, busid, number, times)
 
 
 def run(t: tap.Suite, series: str) -> None:
