@@ -218,6 +218,8 @@ class Cases:
             virtual = self.disk.virtual()
             self.loop.remove(self.disk.busid)
             self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{virtual}")
+            # It may have opened the host's disk, which is of the same name.
+            load.kill(9)
             load.wait(30)
             node = self.node(self.disk.busid)
             tap.expect_equal(self.disk.driver(self.disk.busid), "uas")
@@ -240,6 +242,7 @@ class Cases:
         node = self.begin()
         load = self.vm.spawn(self.fio(node, 60))
         self.vm.run("sleep 1; rmmod usbfront && usbctl drop loop", 30)
+        load.kill(9)
         load.wait(30)
         self.vm.run(f"insmod {self.loop.modules}/usbfront.ko", 20)
         self.loop.join()
