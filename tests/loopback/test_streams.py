@@ -56,7 +56,8 @@ class Disk:
     def unplug(self) -> None:
         """Pull it out."""
         self.vm.device_del("uas")
-        self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{self.busid}")
+        # Also on the other side, where the next one would be looked for, too.
+        self.vm.wait_for(f"! grep -qx {SERIAL} /sys/bus/usb/devices/*/serial")
         self.vm.qmp("blockdev-del", node_name="disk")
 
     def route(self) -> str:
