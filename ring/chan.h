@@ -74,8 +74,7 @@ struct usbif_chan {
 /* fd kind (chan_fd.c). @dev: platform device made by the caller. */
 struct usbif_chan *usbif_chan_fd_create(struct device *dev,
 					const struct usbif_ioc_create *arg);
-/* Installs the descriptors of a channel of kind fd in the calling process. */
-/* Descriptors for the files of a channel, reserved but not open. */
+/* Descriptors for the files of a channel of kind fd, reserved but not open. */
 struct usbif_chan_fds {
 	struct file *files[3];
 	int numbers[3];
