@@ -63,6 +63,11 @@ static struct usbback_port *port_alloc(struct usbback *ub, u8 vusb, u8 nr)
 	return port;
 }
 
+static bool port_exists(const struct usbback *ub, u8 vusb, u8 nr)
+{
+	return vusb < ub->lay.nr_vusb && nr && nr <= ub->lay.nr_ports;
+}
+
 /* The port, made if it is its first time. */
 static struct usbback_port *port_get(struct usbback *ub, u8 vusb, u8 nr)
 {
@@ -79,26 +84,6 @@ static struct usbback_port *port_get(struct usbback *ub, u8 vusb, u8 nr)
 	if (!port)
 		return fresh;
 	kfree(fresh);
-	return port;
-}
-
-/**
- * usbback_port_find - the port a request is for
- * @ub: channel, its lock held
- * @vusb: virtual controller
- * @nr: port
- * @epoch: that the guest believes in
- *
- * Return: the port, or NULL if it has no such device for the guest.
- */
-struct usbback_port *usbback_port_find(struct usbback *ub, u8 vusb, u8 nr,
-				       u32 epoch)
-{
-	struct usbback_port *port = ub->ports[vusb][nr];
-
-	lockdep_assert_held(&ub->lock);
-	if (!port || port->phase != PORT_UP || port->epoch != epoch)
-		return NULL;
 	return port;
 }
 
@@ -120,6 +105,23 @@ struct usbback_port *usbback_port_find_shown(struct usbback *ub, u8 vusb, u8 nr,
 	if (!port || !usbback_port_is_shown(port) || port->epoch != epoch)
 		return NULL;
 	return port;
+}
+
+/**
+ * usbback_port_find - the port a request is for
+ * @ub: channel, its lock held
+ * @vusb: virtual controller
+ * @nr: port
+ * @epoch: that the guest believes in
+ *
+ * Return: the port, or NULL if it has no such device for the guest.
+ */
+struct usbback_port *usbback_port_find(struct usbback *ub, u8 vusb, u8 nr,
+				       u32 epoch)
+{
+	struct usbback_port *port = usbback_port_find_shown(ub, vusb, nr, epoch);
+
+	return port && port->phase == PORT_UP ? port : NULL;
 }
 
 static void next_epoch(struct usbback_port *port)
@@ -237,7 +239,7 @@ int usbback_port_attach(struct usbback *ub, u8 vusb, u8 nr,
 	struct usbback_port *port;
 	int ret = 0;
 
-	if (vusb >= ub->lay.nr_vusb || !nr || nr > ub->lay.nr_ports)
+	if (!port_exists(ub, vusb, nr))
 		return -EINVAL;
 	port = port_get(ub, vusb, nr);
 	if (!port)
@@ -278,7 +280,7 @@ void usbback_port_announce(struct usbback *ub, u8 vusb, u8 nr,
 	struct usbback_port *port;
 	bool kick;
 
-	if (vusb >= ub->lay.nr_vusb || !nr || nr > ub->lay.nr_ports)
+	if (!port_exists(ub, vusb, nr))
 		return;
 	port = port_get(ub, vusb, nr);
 	if (!port)
@@ -319,7 +321,7 @@ void usbback_port_retract(struct usbback *ub, u8 vusb, u8 nr,
 	struct usbback_port *port;
 	bool kick;
 
-	if (vusb >= ub->lay.nr_vusb || !nr || nr > ub->lay.nr_ports)
+	if (!port_exists(ub, vusb, nr))
 		return;
 	spin_lock_irq(&ub->lock);
 	port = ub->ports[vusb][nr];
@@ -429,8 +431,8 @@ void usbback_port_detach(struct usbback *ub, struct usbback_dev *bdev,
 	usbback_dev_put(bdev);
 }
 
-static void with_devices(struct usbback *ub,
-			 void (*fn)(struct usbback_port *port))
+static void with_ports(struct usbback *ub,
+		       void (*fn)(struct usbback_port *port))
 {
 	unsigned int vusb, nr;
 
@@ -439,9 +441,15 @@ static void with_devices(struct usbback *ub,
 		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++) {
 			struct usbback_port *port = ub->ports[vusb][nr];
 
-			if (port && port->bdev && port->phase != PORT_DETACHING)
+			if (port && port->phase != PORT_DETACHING)
 				fn(port);
 		}
+}
+
+static void port_start(struct usbback_port *port)
+{
+	if (port->bdev)
+		port_prepare(port);
 }
 
 /**
@@ -451,7 +459,7 @@ static void with_devices(struct usbback *ub,
 void usbback_ports_start(struct usbback *ub)
 {
 	spin_lock_irq(&ub->lock);
-	with_devices(ub, port_prepare);
+	with_ports(ub, port_start);
 	spin_unlock_irq(&ub->lock);
 	usbif_chan_kick(ub->chan);
 }
@@ -460,6 +468,10 @@ static void port_stop(struct usbback_port *port)
 {
 	unsigned int i;
 
+	if (port->phase == PORT_ANNOUNCED)
+		port_retract(port);
+	if (!port->bdev)
+		return;
 	port->phase = PORT_IDLE;
 	port->want_prepare = false;
 	for (i = 0; i < USBBACK_EPS; i++)
@@ -475,12 +487,7 @@ void usbback_ports_stop(struct usbback *ub)
 	unsigned int vusb, nr;
 
 	spin_lock_irq(&ub->lock);
-	with_devices(ub, port_stop);
-	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
-		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++)
-			if (ub->ports[vusb][nr] &&
-			    ub->ports[vusb][nr]->phase == PORT_ANNOUNCED)
-				port_retract(ub->ports[vusb][nr]);
+	with_ports(ub, port_stop);
 	usbback_request_drop_all(ub);
 	spin_unlock_irq(&ub->lock);
 	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
