@@ -483,7 +483,7 @@ static bool may_run(const struct usbback_ep *ep)
 {
 	const struct usbback_port *port = ep->port;
 
-	/* Among streams nothing is taken back, so nothing can be overtaken. */
+	/* Streams have no order among them that those taken back could lose. */
 	return !ep->held && (!ep->kills || ep->streams) && !(port->gate & BIT(ep->index)) &&
 	       !port->frozen &&
 	       port->phase == PORT_UP && port->ub->state == USBBACK_RUNNING &&
