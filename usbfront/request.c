@@ -201,12 +201,16 @@ static u32 packet_size(const struct urb *urb)
  * than they could be are for endpoints that would otherwise not move at all.
  */
 static int next_piece(const struct usbfront *uf, const struct usbfront_ep *uep,
-		      const struct usbfront_xfer *xfer)
+		      const struct usbfront_xfer *xfer, u32 *packets)
 {
 	u32 left = xfer->urb->transfer_buffer_length - xfer->queued;
 	u32 length = min(left, uf->lay.max_transfer);
 	u32 allowed;
 
+	if (is_iso(xfer)) {
+		allowed = blocks_allowed(uf, uep, xfer, SMALL_ISO_BLOCKS);
+		return usbfront_iso_piece(uf, xfer, allowed, packets);
+	}
 	if (!left)
 		return 0;
 	allowed = blocks_allowed(uf, uep, xfer, SMALL_BLOCKS);
@@ -278,16 +282,13 @@ static struct usbfront_req *req_take(struct usbfront *uf,
 				     struct usbfront_xfer *xfer)
 {
 	struct usbfront_req *req;
-	u32 allowed, packets = 0;
+	u32 packets = 0;
 	int length = 0;
 
 	if (!may_have_id(uf, uep, xfer))
 		return NULL;
-	allowed = blocks_allowed(uf, uep, xfer, SMALL_ISO_BLOCKS);
-	if (is_iso(xfer))
-		length = usbfront_iso_piece(uf, xfer, allowed, &packets);
-	else if (xfer->op == USBIF_OP_TRANSFER)
-		length = next_piece(uf, uep, xfer);
+	if (xfer->op == USBIF_OP_TRANSFER)
+		length = next_piece(uf, uep, xfer, &packets);
 	if (length < 0)
 		return NULL;
 	req = id_take(uf, uep->port);
