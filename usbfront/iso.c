@@ -42,7 +42,7 @@ int usbfront_iso_check(const struct usbfront *uf, struct usbfront_ep *uep,
 	int refusal = uep->refusal, i;
 
 	/* "host controller driver does not support queuing of this type" */
-	if (!(uf->lay.features & USBIF_F_ISO))
+	if (!(uf->features & USBIF_F_ISO))
 		return -ENXIO;
 	uep->refusal = 0;
 	if (refusal && time_before(jiffies, uep->refused_at + REFUSAL_TIME))
@@ -338,7 +338,7 @@ void usbfront_frame_ask(struct usbfront *uf, struct usbfront_port *port)
 	struct usbfront_clock *clock = &port->vusb->clock;
 
 	lockdep_assert_held(&uf->lock);
-	if (!(uf->lay.features & USBIF_F_FRAME) || !uf->is_running ||
+	if (!(uf->features & USBIF_F_FRAME) || !uf->is_running ||
 	    !port->epoch || !clock_is_for(clock, port) ||
 	    uf->nr_free <= uf->lay.nr_requests / 4)
 		return;

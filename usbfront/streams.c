@@ -16,7 +16,7 @@
 
 static bool has_feature(const struct usbfront *uf)
 {
-	return uf->lay.features & USBFRONT_FEATURES & USBIF_F_STREAMS;
+	return uf->features & USBIF_F_STREAMS;
 }
 
 /**
