@@ -244,7 +244,7 @@ def deaths(m: Machines) -> Iterator[Case]:
             ("usbfront reloaded", reloaded_front),
             ("usbback reloaded", reloaded_back),
             ("driver VM killed", killed_driver)):
-        for turn in range(scaled(1, 5)):
+        for turn in range(scaled(1, 3)):
             yield f"{name}{f', time {turn + 1}' if turn else ''}", function, (m,)
 
 
@@ -278,7 +278,7 @@ def main() -> None:
                 directory.mkdir()
                 m = Machines(directory, kernel)
                 prefix = "" if kernel == "6.1" else f"{kernel}: "
-                cases = list(in_use(m, prefix, scaled(30, 300)))
+                cases = list(in_use(m, prefix, scaled(30, 120)))
                 if not prefix:
                     cases += deaths(m)
                 run(suite, m, prefix, cases)

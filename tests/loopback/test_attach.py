@@ -151,7 +151,7 @@ class Cases:
 
     def cycles(self) -> str:
         """Rule and no rule, many times."""
-        count = tap.scaled(10, 200)
+        count = tap.scaled(10, 100)
         disk = self.disk()
         for number in range(count):
             busid = self.loop.attach(disk, number % 15 + 1)

@@ -70,13 +70,13 @@ class Stream:
 
     def clean(self, mode: str) -> str:
         """A stream without faults has none."""
-        seen = self.run(mode, tap.scaled(30, 2000))
+        seen = self.run(mode, tap.scaled(30, 500))
         tap.expect(" errors 0 " in seen, seen)
         return seen
 
     def faults(self, mode: str) -> str:
         """Every packet that goes wrong is reported as such, and no other."""
-        return "; ".join(self.run(mode, tap.scaled(12, 500), every, kind)
+        return "; ".join(self.run(mode, tap.scaled(12, 120), every, kind)
                          for every, kind in ((7, 4), (1, 1), (3, 3)))
 
     def short_packets(self) -> str:
@@ -87,7 +87,7 @@ class Stream:
 
     def cancels(self) -> str:
         """Requests are cancelled in flight; then the stream is as before."""
-        seen = self.run("cancel", tap.scaled(20, 300))
+        seen = self.run("cancel", tap.scaled(20, 100))
         self.run("in", 8)
         return seen
 
@@ -147,7 +147,7 @@ class Host:
         seed = random.Random(side)
         sound = b"".join(struct.pack("<hh", seed.randint(1, 32767),
                                      seed.randint(-32768, -1))
-                         for _ in range(RATE * tap.scaled(2, 20)))
+                         for _ in range(RATE * tap.scaled(2, 10)))
         # The card forgets what it has not played yet when it is stopped.
         (self.vm.share / "sound").write_bytes(sound + bytes(4 * RATE))
         before = self.wav.stat().st_size

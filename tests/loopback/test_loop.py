@@ -70,7 +70,7 @@ class Cases:
         busid = self.loop.attach(echo, 5)
         node = child_node(self.vm, busid, "hidraw/hidraw*")
         return self.vm.run(f"{compile_tool('hid_client')} /dev/{node} "
-                           f"{tap.scaled(200, 5000)}", 120).out.strip()
+                           f"{tap.scaled(200, 2000)}", 120).out.strip()
 
     def keys(self) -> None:
         """A pressed key is an input event."""
@@ -121,7 +121,7 @@ class Cases:
         self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
         self.loop.rule(f"{busid}:{self.loop.NAME}:0:9")
         tap.expect_equal(self.loop.vports(), {busid: "waiting-device"})
-        for _ in range(tap.scaled(3, 50)):
+        for _ in range(tap.scaled(3, 20)):
             zero.plug()
             self.loop.wait(busid, "attached")
             virtual = self.loop.virtual(zero)
@@ -269,7 +269,7 @@ def testusb(t: tap.Suite, cases: Cases, series: str, speed: str) -> None:
     busid = cases.loop.attach(zero, 15)
     for number, case in usbtest.CASES.items():
         # What is taken back after a stall is easily overtaken.
-        times = 30 if number == 10 else tap.scaled(1, 20)
+        times = 30 if number == 10 else tap.scaled(1, 5)
         t.case(f"{series}: testusb {number} at {speed}, {case.name}",
                usbtest.run, cases.vm, busid, number, times)
 

@@ -149,7 +149,7 @@ def usbtest_cases(peer: Peer) -> None:
     for speed in ("high", "super"):
         busid = peer.sink(speed)
         for number in (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 17, 18, 24, 27, 28):
-            usbtest.run(peer.vm, busid, number, tap.scaled(1, 20))
+            usbtest.run(peer.vm, busid, number, tap.scaled(1, 5))
         peer.unplug(SINK)
 
 
@@ -158,7 +158,7 @@ def small_region(peer: Peer) -> None:
     quit_and_start(peer, 1)
     node = peer.disk()
     busid = peer.sink()
-    load = peer.vm.spawn(usbtest.command(busid, 28, tap.scaled(1, 10)))
+    load = peer.vm.spawn(usbtest.command(busid, 28, tap.scaled(1, 3)))
     peer.compare(node)
     load.wait(120, check=True)
     tap.expect(peer.count("waits"), "nobody ever had to wait for the pool")
@@ -198,7 +198,7 @@ def quit_and_start(peer: Peer, mib: int) -> None:
 
 def pulled_out(peer: Peer) -> None:
     """The reader is told within a second, the disk comes back."""
-    for _ in range(tap.scaled(3, 50)):
+    for _ in range(tap.scaled(3, 20)):
         node = peer.node()
         job = peer.vm.spawn(f"while dd if={node} of=/dev/null bs=64k "
                             "iflag=direct; do :; done 2>&1")
@@ -211,7 +211,7 @@ def pulled_out(peer: Peer) -> None:
 
 def replugged_at_once(peer: Peer) -> None:
     """Another device on the port before anybody has looked."""
-    for _ in range(tap.scaled(3, 50)):
+    for _ in range(tap.scaled(3, 20)):
         busid = find_device(peer.vm, "back-disk")
         number = peer.vm.run(f"cat /sys/bus/usb/devices/{busid}/devnum").out.strip()
         peer.job.write(f"unplug {DISK}\nplug {DISK} high\n".encode())
@@ -252,7 +252,7 @@ def resets(peer: Peer) -> None:
     job = peer.vm.spawn(f"for i in 1 2 3 4 5 6 7 8 9; do dd if={node} bs=64k "
                         "iflag=direct | cmp - /tmp/image; done 2>&1 | "
                         "grep -v ^[0-9]")
-    for _ in range(tap.scaled(5, 100)):
+    for _ in range(tap.scaled(5, 50)):
         peer.vm.run(f"{PYTHON} -c 'import fcntl; "
                     f"fcntl.ioctl(open(\"{usbfs}\", \"wb\"), 0x5514)'")
     job.wait(90)

@@ -530,7 +530,7 @@ def slabs(vm: VM) -> dict[str, int]:
 def cycles(vm: VM) -> str:
     """Grabbing and handing back leaves nothing behind."""
     busid = f"{HIGH_BUS}-4"
-    count = tap.scaled(25, 500)
+    count = tap.scaled(25, 100)
     vm.device_add("usb-kbd", id="cycles", bus="xhci.0", port="4")
     vm.wait_for(f"test -e /sys/bus/usb/devices/{busid}:1.0/driver")
     script = (f"for i in $(seq %d); do "
@@ -562,7 +562,7 @@ def storm(vm: VM, stick: Stick) -> None:
                    f"echo {stick.busid}:vm2:0:1 > {DRIVER}/move_vport; "
                    f"echo {stick.busid} > {DRIVER}/remove_vport; done")
     try:
-        for i in range(tap.scaled(8, 200)):
+        for i in range(tap.scaled(8, 50)):
             stick.plug()
             time.sleep(0.3 + 0.1 * (i % 8))
             stick.pull()

@@ -186,8 +186,8 @@ class Cases:
     def resets(self) -> str:
         """Device resets by SCSI under load lose no data."""
         node = self.begin()
-        load = self.vm.spawn(self.fio(node, tap.scaled(12, 60)))
-        for number in range(tap.scaled(3, 15)):
+        load = self.vm.spawn(self.fio(node, tap.scaled(12, 30)))
+        for number in range(tap.scaled(3, 10)):
             self.vm.run(f"sleep 2; python3 -c \"{SG_RESET}\" {node} "
                         f"{DEVICE_RESET}", 60)
         load.wait(120, check=True)
@@ -233,7 +233,7 @@ class Cases:
         """Binding the driver again and again: streams come and go."""
         self.begin()
         virtual = self.disk.virtual()
-        for _ in range(tap.scaled(5, 100)):
+        for _ in range(tap.scaled(5, 30)):
             self.vm.run(f"cd /sys/bus/usb/drivers/uas; echo {virtual}:1.0 > "
                         f"unbind; echo {virtual}:1.0 > bind")
         self.data(self.node(virtual))

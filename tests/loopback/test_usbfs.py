@@ -71,7 +71,7 @@ class Cases:
     def order(self, speed: str) -> str:
         """Unlinks and halts in the middle of the queue change no order."""
         return self.both(self.echo(speed, 4096, 32),
-                         f"order {tap.scaled(5000, 100000)}")
+                         f"order {tap.scaled(5000, 30000)}")
 
     def flight(self) -> str:
         """What waits comes back at a reset that reaches the device."""
@@ -133,8 +133,8 @@ class Cases:
         node = "/dev/" + child_node(self.vm, busid, "block/sd?")
         since = self.vm.mark()
         load = self.vm.spawn(f"{compile_tool('verify')} {node} 0 16 "
-                             f"{tap.scaled(8, 60)}")
-        for _ in range(tap.scaled(3, 15)):
+                             f"{tap.scaled(8, 30)}")
+        for _ in range(tap.scaled(3, 10)):
             self.vm.run(f"sleep 1.5; python3 -c \"{SG_RESET}\" {node}", 60)
         load.wait(120, check=True)
         resets = self.vm.klog(since).count(
@@ -148,7 +148,7 @@ class Cases:
         """A setting ends what waits on the interface; the device works on."""
         echo = self.echo()
         for busid in (echo.busid(), self.loop.attach(echo)):
-            for _ in range(tap.scaled(5, 100)):
+            for _ in range(tap.scaled(5, 30)):
                 self.usbfs(busid, "setting 0")
                 self.usbfs(busid, "length 5001")
 
@@ -170,7 +170,7 @@ class Cases:
         """A source in the first configuration, an echo in the second."""
         value = f"/sys/bus/usb/devices/{busid}/bConfigurationValue"
         usbtest.run(self.vm, busid, 1)
-        for _ in range(tap.scaled(3, 50)):
+        for _ in range(tap.scaled(3, 20)):
             self.vm.run(f"echo 2 > {value}; grep -q 2 {value}")
             self.usbfs(busid, "length 1100001")
             self.vm.run(f"echo 0 > {value}; echo 1 > {value}")

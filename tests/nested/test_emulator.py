@@ -86,7 +86,7 @@ def main() -> None:
         t.case("a binary that does not fit is refused", refused)
         t.case("the guests' emulator is the distribution's", untouched)
         t.case("a storm of timers in host and guest", storm, True,
-               scaled(20, 600))
+               scaled(20, 120))
         if LONG:
             t.case("the storm hangs the emulator as it is", needed, 300)
 

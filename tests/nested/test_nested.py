@@ -238,7 +238,7 @@ def main() -> None:
     with Suite() as t:
         nested = Nested(t)
         nested.begin()
-        t.case("two guests at once", nested.both, scaled(30, 600))
+        t.case("two guests at once", nested.both, scaled(30, 120))
         testusb(nested, t)
         for name, case in (
                 ("usbctl serve stopped", nested.stopped),
@@ -248,7 +248,7 @@ def main() -> None:
                 ("usbctl serve killed and restarted", nested.killed_server),
                 ("usbfront reloaded", nested.reloaded_front),
                 ("usbback reloaded", nested.reloaded_back)):
-            for turn in range(scaled(1, 5)):
+            for turn in range(scaled(1, 3)):
                 suffix = f", time {turn + 1}" if turn else ""
                 t.case(f"{name}, under load{suffix}", case)
 

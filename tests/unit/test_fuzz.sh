@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Each fuzzer for FUZZ_SECONDS (5; with LONG=1, 300), from seeds that are made here.  An
+# Each fuzzer for FUZZ_SECONDS (5; with LONG=1, 90), from seeds that are made here.  An
 # input that a fuzzer fails on is kept in tests/unit/build/fuzz/crash and run first.
 
 set -u
@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$tap_out" "$work"' EXIT
 
 seconds=5
-[[ ${LONG:-0} == 0 || -z ${LONG:-} ]] || seconds=300
+[[ ${LONG:-0} == 0 || -z ${LONG:-} ]] || seconds=90
 seconds=${FUZZ_SECONDS:-$seconds}
 
 compile() {
