@@ -194,6 +194,8 @@ static void take(struct usbfront *uf, const struct usbif_response *rsp)
 	struct usbfront_req *req = &uf->reqs[rsp->id & (n - 1)];
 
 	spin_lock_irq(&uf->lock);
+	uf->heard_at = jiffies;
+	uf->is_silent = false;
 	if (rsp->id >= n) {
 		if (req->is_cancelling)
 			cancel_done(uf, req);

@@ -130,20 +130,16 @@ static bool is_rering_due(struct usbfront *uf)
 static void usbfront_timer(struct timer_list *timer)
 {
 	struct usbfront *uf = container_of(timer, struct usbfront, timer);
-	struct usbfront_xfer *xfer;
-	unsigned long flags;
+	unsigned long flags, left;
 	bool kick, wake;
 
 	spin_lock_irqsave(&uf->lock, flags);
 	kick = is_rering_due(uf);
-	xfer = list_first_entry_or_null(&uf->cancels, struct usbfront_xfer,
-					cancel_node);
-	if (xfer && time_before(jiffies, xfer->cancel_until)) {
-		usbfront_timer_arm(uf, xfer->cancel_until - jiffies + 1);
-		xfer = NULL;
-	}
+	left = usbfront_cancels_left(uf);
+	if (left && left != MAX_SCHEDULE_TIMEOUT)
+		usbfront_timer_arm(uf, left + 1);
 	/* If nobody takes what we submit, the backend may have gone without a word. */
-	wake = kick || xfer || uf->nr_resetting || !uf->is_running ||
+	wake = kick || !left || uf->nr_resetting || !uf->is_running ||
 	       READ_ONCE(uf->is_state_unseen) || !list_empty(&uf->early) ||
 	       READ_ONCE(uf->is_port_table_unsettled);
 	spin_unlock_irqrestore(&uf->lock, flags);

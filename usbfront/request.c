@@ -89,6 +89,8 @@ void usbfront_tables_reset(struct usbfront *uf)
 	uf->nr_free = uf->lay.nr_requests;
 	uf->nr_live = 0;
 	uf->nr_lost = 0;
+	uf->heard_at = jiffies;
+	uf->is_silent = false;
 	usbfront_pool_reset(&uf->pool);
 }
 

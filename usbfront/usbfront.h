@@ -105,7 +105,7 @@ struct usbfront_ep {
  * @reqs: live or being filled, in order
  * @partial_node: in uep->partial
  * @cancel_node: in uf->cancels, while a cancel has been sent
- * @cancel_until: when the URB is given back without an answer
+ * @cancelled_at: when it was sent, in jiffies
  * @op: enum usbif_op
  * @endpoint: of the operation (differs from uep's for CLEAR_HALT)
  * @arg0: of the operation
@@ -123,7 +123,7 @@ struct usbfront_xfer {
 	struct list_head reqs;
 	struct list_head partial_node;
 	struct list_head cancel_node;
-	unsigned long cancel_until;
+	unsigned long cancelled_at;
 	u8 op;
 	u8 endpoint;
 	u32 arg0;
@@ -564,7 +564,9 @@ struct usbfront_stats {
  * @nr_resets_due: ports with is_reset_due
  * @nr_power_due: ports with is_power_due
  * @nr_resetting: ports of root hubs in that state
- * @cancels: transfers by deadline
+ * @cancels: transfers in the order they were cancelled in
+ * @heard_at: when the backend last completed something, in jiffies
+ * @is_silent: nothing since a cancel whose deadline has passed
  * @done: URBs to be given back; hcpriv is the status
  * @early: the same for those with an error of a device that has gone, maybe: they wait
  *	until usbcore knows that
@@ -638,6 +640,8 @@ struct usbfront {
 	u32 nr_power_due;
 	u32 nr_resetting;
 	struct list_head cancels;
+	unsigned long heard_at;
+	bool is_silent;
 	struct list_head done;
 	struct list_head early;
 	unsigned long early_until;
@@ -744,6 +748,7 @@ static inline bool usbfront_xfer_is_queued(const struct usbfront_xfer *xfer)
 	       xfer->queued == xfer->urb->transfer_buffer_length;
 }
 
+unsigned long usbfront_cancels_left(struct usbfront *uf);
 void usbfront_cancels_expire(struct usbfront *uf);	/* takes the lock */
 int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp);
 int usbfront_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status);

@@ -13,7 +13,9 @@
 #include "trace.h"
 #include "usbfront.h"
 
+/* For an answer to a cancel; and while the backend has left one unanswered. */
 #define CANCEL_TIMEOUT		(5 * HZ)
+#define SILENT_TIMEOUT		(HZ / 4)
 #define EARLY_TIMEOUT		msecs_to_jiffies(200)
 #define EARLY_STEP		2	/* jiffies */
 #define OP_LOCAL		0	/* answered here; no enum usbif_op */
@@ -286,6 +288,32 @@ static void req_cancel(struct usbfront *uf, struct usbfront_req *req)
 	uf->is_kick_due = true;
 }
 
+/* Who suspends kills one URB after the other, and a backend that stands still for each. */
+static unsigned long cancel_timeout(const struct usbfront *uf)
+{
+	return uf->is_silent ? SILENT_TIMEOUT : CANCEL_TIMEOUT;
+}
+
+/**
+ * usbfront_cancels_left - time until a cancel goes unanswered
+ * @uf: channel, its lock held
+ *
+ * Return: in jiffies, 0 if it is over, or MAX_SCHEDULE_TIMEOUT if nothing was cancelled.
+ */
+unsigned long usbfront_cancels_left(struct usbfront *uf)
+{
+	const struct usbfront_xfer *xfer;
+	unsigned long until;
+
+	lockdep_assert_held(&uf->lock);
+	xfer = list_first_entry_or_null(&uf->cancels, struct usbfront_xfer,
+					cancel_node);
+	if (!xfer)
+		return MAX_SCHEDULE_TIMEOUT;
+	until = xfer->cancelled_at + cancel_timeout(uf);
+	return time_before(jiffies, until) ? until - jiffies : 0;
+}
+
 /**
  * usbfront_xfer_cancel - end a transfer before its time
  * @uf: channel
@@ -308,9 +336,9 @@ void usbfront_xfer_cancel(struct usbfront *uf, struct usbfront_xfer *xfer)
 	list_for_each_entry(req, &xfer->reqs, node)
 		if (req->state == USBFRONT_REQ_LIVE && uf->is_running)
 			req_cancel(uf, req);
-	xfer->cancel_until = jiffies + CANCEL_TIMEOUT;
+	xfer->cancelled_at = jiffies;
 	list_add_tail(&xfer->cancel_node, &uf->cancels);
-	usbfront_timer_arm(uf, CANCEL_TIMEOUT);
+	usbfront_timer_arm(uf, cancel_timeout(uf));
 }
 
 /**
@@ -360,12 +388,11 @@ void usbfront_cancels_expire(struct usbfront *uf)
 	unsigned long flags;
 
 	spin_lock_irqsave(&uf->lock, flags);
-	for (;;) {
-		xfer = list_first_entry_or_null(&uf->cancels,
-						struct usbfront_xfer,
-						cancel_node);
-		if (!xfer || time_before(jiffies, xfer->cancel_until))
-			break;
+	while (!usbfront_cancels_left(uf)) {
+		xfer = list_first_entry(&uf->cancels, struct usbfront_xfer,
+					cancel_node);
+		if (!time_before(xfer->cancelled_at, uf->heard_at))
+			uf->is_silent = true;
 		dev_warn_ratelimited(uf->dev,
 				     "%s: no answer to an unlink on vusb %u port %u endpoint %02x\n",
 				     uf->name, xfer->uep->port->vusb->number,
@@ -373,8 +400,8 @@ void usbfront_cancels_expire(struct usbfront *uf)
 				     xfer->uep->address);
 		usbfront_xfer_abandon(uf, xfer, -ESHUTDOWN);
 	}
-	if (xfer)
-		usbfront_timer_arm(uf, xfer->cancel_until - jiffies + 1);
+	if (!list_empty(&uf->cancels))
+		usbfront_timer_arm(uf, usbfront_cancels_left(uf) + 1);
 	if (uf->nr_lost > uf->lay.nr_requests / 2)
 		usbfront_break(uf, USBIF_ERR_STATE, "requests never ended",
 			       uf->nr_lost, uf->lay.nr_requests / 2);
