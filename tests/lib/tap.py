@@ -32,6 +32,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable
 
+import kernels
 from vm import VM
 
 LONG = os.environ.get("LONG", "") not in ("", "0")
@@ -40,6 +41,15 @@ LONG = os.environ.get("LONG", "") not in ("", "0")
 def scaled(short: int, long: int) -> int:
     """A count: short normally, long under LONG=1."""
     return long if LONG else short
+
+
+def some_kernels(short: str) -> tuple[str, ...]:
+    """What kernels a program runs on: that one, or all under LONG=1.
+
+    For what is the same on all of them but in the kernel's own code.
+    """
+    every = tuple(kernels.SUITES)
+    return (short,) if short in every and not LONG else every
 
 
 class Skip(Exception):

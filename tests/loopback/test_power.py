@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-import kernels  # noqa: E402
 import tap  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, find_device,  # noqa: E402
                     load_drivers, wait_opened)
@@ -217,7 +216,7 @@ def run(t: tap.Suite, series: str) -> None:
 
 def main() -> None:
     with tap.Suite() as t:
-        for series in kernels.SUITES:
+        for series in tap.some_kernels("6.12"):
             run(t, series)
 
 

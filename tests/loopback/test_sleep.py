@@ -186,7 +186,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="usbif-sleep."))
     try:
         with tap.Suite() as t:
-            for series in kernels.SUITES:
+            for series in tap.some_kernels("6.1"):
                 image = scratch / f"image-{series}"
                 image.write_bytes(os.urandom(4 << 20))
                 run(t, series, image)

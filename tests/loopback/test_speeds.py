@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
 from gadget import (Dummies, Gadget, child_node,  # noqa: E402
@@ -146,7 +145,7 @@ def run(t: tap.Suite, series: str) -> None:
 
 def main() -> None:
     with tap.Suite() as t:
-        for series in kernels.SUITES:
+        for series in tap.some_kernels("6.12"):
             run(t, series)
 
 
