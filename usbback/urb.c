@@ -524,12 +524,24 @@ static bool retry_later(struct usbback_slot *slot)
 	return true;
 }
 
+/*
+ * A device that is being removed loses its endpoints first: nobody asked for one that
+ * is not there, and nobody cancelled what the USB core would not take.
+ */
 static void refuse_start(struct usbback_slot *slot, int ret)
 {
+	enum usb_device_state state = READ_ONCE(slot->ep->port->udev->state);
+
+	if (slot->kill && ret < 0)
+		ret = -ECONNRESET;
+	else if (state == USB_STATE_NOTATTACHED)
+		ret = -ENODEV;
+	else if (ret == -ENOENT)
+		ret = -ESHUTDOWN;
 	if (ret > 0)
 		usbback_request_finish(slot, ret, 0, 0, 0);
 	else
-		transfer_end(slot, slot->kill ? -ECONNRESET : ret, 0);
+		transfer_end(slot, ret, 0);
 }
 
 /* After usb_submit_urb(); lock held. Returns false if the endpoint must wait. */
