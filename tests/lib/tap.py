@@ -115,7 +115,8 @@ class Suite:
 
     def _finish(self, good: bool, name: str, remark: str) -> None:
         self._report(good, name, remark)
-        if good and self._done_file:
+        # That a device "fails" without us is found out anew in each run.
+        if good and self._done_file and not remark.startswith("fails"):
             with open(self._done_file, "a", encoding="utf-8") as f:
                 f.write(f"{self.name}: {name}\n")
 

@@ -3,7 +3,7 @@
 """Gadgets of one kernel, routed from its usbback to its usbfront.
 
 What test_bare.py does with the devices themselves is done with them here, on
-the far side of the ring.
+the far side of the ring; test_testusb.py has what usbtest does.
 """
 
 import sys
@@ -263,17 +263,6 @@ class Cases:
         self.vm.run("rmmod usbfront", 20)
 
 
-def testusb(t: tap.Suite, cases: Cases, series: str, speed: str) -> None:
-    """All of testusb at one speed."""
-    zero = cases.dummies.source_sink("zero", speed=speed)
-    busid = cases.loop.attach(zero, 15)
-    for number, case in usbtest.CASES.items():
-        # What is taken back after a stall is easily overtaken.
-        times = 30 if number == 10 else tap.scaled(1, 5)
-        t.case(f"{series}: testusb {number} at {speed}, {case.name}",
-               usbtest.run, cases.vm, busid, number, times)
-
-
 def run(t: tap.Suite, series: str) -> None:
     """All cases on one kernel."""
     vm = t.vm(VM(f"loop-{series}", kernel=series, smp=2))
@@ -284,9 +273,6 @@ def run(t: tap.Suite, series: str) -> None:
     load_drivers(vm)
     usbtest.prepare(vm)
     cases = Cases(vm, loop, Dummies(vm, 4))
-    for speed in SPEEDS:
-        testusb(t, cases, series, speed)
-        cases.clear()
     for function in (cases.speeds, cases.storage, cases.interrupt, cases.keys,
                      cases.serial, cases.network, cases.replug,
                      cases.hands_back, cases.in_use, cases.malformed,

@@ -1,0 +1,44 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""All of the kernel's testusb at three speeds, bare and through the ring.
+
+The columns "bare" and "fd" of the table; the driver VM and the nested guests of
+other programs have the rest. matrix.py tells what counts.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import kernels  # noqa: E402
+import tap  # noqa: E402
+from matrix import Matrix, Place  # noqa: E402
+from table import SPEEDS  # noqa: E402
+from usbif import Loop  # noqa: E402
+from vm import VM  # noqa: E402
+
+
+def run(t: tap.Suite, series: str) -> None:
+    """All of it on one kernel."""
+    def place() -> Place:
+        vm = t.vm(VM(f"testusb-{series}", kernel=series, smp=2))
+        loop = Loop(vm)
+        loop.load()
+        return Place(vm, vm, loop.NAME, 1)
+
+    matrix = Matrix("fd", place)
+    speeds = SPEEDS if tap.LONG or series == "6.1" else ("high",)
+    for name, function, args in matrix.cases(speeds):
+        t.case(f"{series}: {name}", function, *args)
+    if matrix.place:
+        matrix.place.owner.close()
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in kernels.SUITES:
+            run(t, series)
+
+
+if __name__ == "__main__":
+    main()
