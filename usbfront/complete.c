@@ -64,6 +64,15 @@ static void note_feature(struct usbfront_req *req,
 				  setup->bRequest == USB_REQ_SET_FEATURE);
 }
 
+/* No more of it is wanted; what has ended it first counts. */
+static void fail_xfer(struct usbfront_xfer *xfer, int status)
+{
+	if (xfer->is_ended)
+		return;
+	xfer->is_ended = true;
+	xfer->status = status;
+}
+
 /* A request of a transfer has ended and its data has been taken. */
 static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 		       const struct usbif_response *rsp)
@@ -79,8 +88,7 @@ static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 	else if (usb_pipecontrol(urb->pipe))
 		note_feature(req, (void *)urb->setup_packet);
 	if (ends_transfer(req, rsp) && !xfer->is_ended) {
-		xfer->is_ended = true;
-		xfer->status = urb_error(req, rsp->status);
+		fail_xfer(xfer, urb_error(req, rsp->status));
 		if (req->nr_packets)
 			usbfront_iso_refused(uep, xfer->status);
 	}
@@ -168,9 +176,11 @@ static void request_done(struct usbfront *uf, struct usbfront_req *req,
 		uf->nr_filling--;
 		uf->stats.copies_in++;
 	}
-	if (!is_good)
+	if (!is_good) {
 		usbfront_break(uf, USBIF_ERR_BAD_ID, "octets of a packet", id,
 			       req->length);
+		fail_xfer(req->xfer, -EPROTO);
+	}
 	uep->nr_live--;
 	if (uep->nr_untold && !usbfront_ep_can_wait(uf, uep))
 		uf->is_kick_due = true;
