@@ -15,7 +15,7 @@ USB devices of the driver VM (root hubs: bus 1 is USB 2, bus 2 is USB 3):
     2-1    stick with a file system     1-4    serial adapter
     1-2    hub                          2-5    disk of guest 1
     1-2.1  keyboard                     2-6    disk of guest 2
-    1-2.3  network adapter              dummy_hcd: source and sink
+    1-2.3  network adapter              dummy_hcd, vhci_hcd: for testusb
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / d)
 import kernels  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from devices import DRIVERS, Keyboard, Network, Serial, Stick  # noqa: E402
-from gadget import Dummies, Gadget, child_node  # noqa: E402
+from gadget import child_node  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from tap import expect, expect_equal  # noqa: E402
 from usbif import Backend  # noqa: E402
@@ -63,7 +63,6 @@ class Machines:
                 f.truncate(MIB << 20)
         self.driver: VM
         self.back: Backend
-        self.zero: Gadget | None = None
         self.guests: dict[str, VM] = {}
 
     def __enter__(self) -> Machines:
@@ -152,11 +151,6 @@ class Machines:
         self.write_config()
         out = self.driver.run("usbctl restore").out
         expect(f"2 channel names, {len(RULES)} rules" in out, out)
-
-    def plug_zero(self) -> Gadget:
-        """A source and sink in the driver VM."""
-        self.zero = Dummies(self.driver, 1).source_sink("zero")
-        return self.zero
 
     def start_guest(self, name: str, load: bool = True) -> VM:
         """Boots a guest."""

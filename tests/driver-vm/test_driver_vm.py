@@ -19,8 +19,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 from machines import GUESTS, RULES, Machines, verified  # noqa: E402
 import gadget  # noqa: E402
-import usbtest  # noqa: E402
-from tap import Suite, expect, expect_equal, scaled  # noqa: E402
+from matrix import Matrix, Place  # noqa: E402
+from table import SPEEDS  # noqa: E402
+from tap import LONG, Suite, expect, expect_equal, scaled  # noqa: E402
+
+# At which testusb is run, unless at all.
+SPEED = {"6.1": "high", "6.12": "super"}
 
 
 def names(m: Machines) -> str:
@@ -202,37 +206,20 @@ def reloaded_front(m: Machines) -> str:
     return f"rmmod took {took:.1f} s, {text}, {verified(other, 20, gap=1)}"
 
 
-class Zero:
-    """A source and sink in the driver VM, given to guest 1 when first used."""
-
-    def __init__(self, m: Machines) -> None:
-        self.m = m
-        self.busid = ""
-
-    def testusb(self, number: int) -> str:
-        """One of the kernel's own USB tests."""
-        guest = self.m.guests["1"]
-        if not self.busid:
-            self.m.back.rule(f"{self.m.plug_zero().busid()}:1:0:5")
-            usbtest.prepare(guest)
-            self.busid = gadget.find_device(guest, "zero", 20)
-        return usbtest.run(guest, self.busid, number)
-
-
 Case = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
-def in_use(m: Machines, prefix: str, seconds: int) -> Iterator[Case]:
+def in_use(m: Machines, prefix: str, speeds: tuple[str, ...],
+           seconds: int) -> Iterator[Case]:
     """Each device does what it is for."""
     yield f"{prefix}storage", storage, (m,)
     yield f"{prefix}keyboard", keyboard, (m,)
     yield f"{prefix}keyboard moved", moved_keyboard, (m,)
     yield f"{prefix}serial", lambda: m.serial.check(m.guests["2"]), ()
     yield f"{prefix}network", lambda: m.network.check(m.guests["1"]), ()
-    zero = Zero(m)
-    for number, case in usbtest.CASES.items():
-        yield (f"{prefix}testusb {number}: {case.name}", zero.testusb,
-               (number,))
+    matrix = Matrix("driver VM", lambda: Place(m.driver, m.guests["1"], "1", 5))
+    for name, function, args in matrix.cases(speeds):
+        yield f"{prefix}{name}", function, args
     yield f"{prefix}two guests at once", both, (m, seconds)
 
 
@@ -278,7 +265,8 @@ def main() -> None:
                 directory.mkdir()
                 m = Machines(directory, kernel)
                 prefix = "" if kernel == "6.1" else f"{kernel}: "
-                cases = list(in_use(m, prefix, scaled(30, 120)))
+                speeds = SPEEDS if LONG else (SPEED[kernel],)
+                cases = list(in_use(m, prefix, speeds, scaled(30, 120)))
                 if not prefix:
                     cases += deaths(m)
                 run(suite, m, prefix, cases)
