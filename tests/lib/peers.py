@@ -13,7 +13,7 @@ from gadget import child_node, find_device
 from vm import VM
 
 IMAGE = 8 << 20
-DISK, SINK = 1, 2
+DISK, SINK, ISO = 1, 2, 3
 DEBUG = "/sys/kernel/debug/usbfront/peer"
 PYTHON = "/usr/bin/python3"
 
@@ -37,7 +37,7 @@ class Peer:
     def __init__(self, vm: VM) -> None:
         self.vm = vm
         self.modules = kernels.build(vm.kernel)
-        self.program = compile_peer("back_disk", "back")
+        self.program = compile_peer("back_disk", "back", "back_iso")
         self.content = os.urandom(IMAGE)
         (vm.share / "image").write_bytes(self.content)
         # Disks come and go by the dozen: not a second for each.
@@ -50,10 +50,10 @@ class Peer:
         """Load usbfront."""
         self.vm.run(f"insmod {self.modules}/usbfront.ko")
 
-    def start(self, mib: int = 16) -> None:
+    def start(self, mib: int = 16, features: int = 0) -> None:
         """Make the channel, get a session."""
-        self.job = self.vm.spawn(f"exec {self.program} peer /tmp/image {mib}",
-                                 stdin=True)
+        self.job = self.vm.spawn(f"exec {self.program} peer /tmp/image {mib} "
+                                 f"{features}", stdin=True)
         self.job.wait_output("session 1")
         self.told = 0
 

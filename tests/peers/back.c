@@ -340,10 +340,11 @@ static void mark_blocks(struct back *b, const struct back_req *r, bool owned)
 			b->owned[block] = owned;
 		}
 	}
-	if (r->req.table_length) {
-		if (owned && b->owned[r->req.table_block])
+	n = (r->req.table_length + USBIF_BLOCK_SIZE - 1) / USBIF_BLOCK_SIZE;
+	for (i = r->req.table_block; n--; i++) {
+		if (owned && b->owned[i])
 			die("table is in two requests");
-		b->owned[r->req.table_block] = owned;
+		b->owned[i] = owned;
 	}
 }
 
@@ -354,12 +355,17 @@ void back_complete(struct back *b, struct back_req *r, u8 status, u32 actual)
 		.session = b->session,
 		.status = status,
 		.actual = actual,
+		.value = r->value,
+		.error_count = r->errors,
 	};
+	bool is_iso = r->req.nr_packets;
 
 	if (!r->is_live)
 		die("completed twice by the device");
-	if (status && r->req.op == USBIF_OP_TRANSFER &&
-	    b->port[r->req.port].status) {
+	if (r->is_held) {
+		rsp.flags = USBIF_RSP_HELD;
+	} else if (status && r->req.op == USBIF_OP_TRANSFER && !is_iso &&
+		   b->port[r->req.port].status) {
 		rsp.flags = USBIF_RSP_HELD;
 		b->is_held[r->req.port][r->req.endpoint] = true;
 	}
@@ -368,6 +374,18 @@ void back_complete(struct back *b, struct back_req *r, u8 status, u32 actual)
 	if (falsify(b, &rsp))
 		respond(b, &rsp);
 	respond(b, &rsp);
+}
+
+struct usbif_iso_result *back_results(struct back *b, const struct back_req *r)
+{
+	return BLOCK(b, r->req.table_block) + r->req.table_length -
+	       r->req.nr_packets * sizeof(struct usbif_iso_result);
+}
+
+bool back_is_taken(struct back *b)
+{
+	return usbif_word_read_acquire(&b->front->cq_cons) == b->cq.prod ||
+	       usbif_word_read_acquire(&b->front->state) != USBIF_FRONT_RUNNING;
 }
 
 void back_lie(struct back *b, enum back_lie lie)
@@ -450,6 +468,7 @@ static void cancel(struct back *b, u32 target)
 static void decode(struct back *b, struct back_req *r,
 		   const struct usbif_req *wire)
 {
+	static struct usbif_packet packets[USBIF_MAX_ISO_PACKETS];
 	enum usbif_why why = 0;
 	const void *table = NULL;
 	int ret;
@@ -461,7 +480,7 @@ static void decode(struct back *b, struct back_req *r,
 		return;
 	if (r->req.table_length)
 		table = BLOCK(b, r->req.table_block);
-	ret = usbif_table_decode(&r->req, table, &b->lay, r->ranges, NULL,
+	ret = usbif_table_decode(&r->req, table, &b->lay, r->ranges, packets,
 				 &why);
 	if (ret)
 		die("extents refused: %s", usbif_why_name(why));

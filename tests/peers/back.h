@@ -21,6 +21,10 @@ struct back_req {
 	struct usbif_range ranges[USBIF_MAX_EXTENTS];
 	u64 due;		/* for the device: when to complete it */
 	struct back_req *next;	/* for the device */
+	/* For the completion. */
+	u32 value;
+	u32 errors;
+	bool is_held;		/* though it is isochronous */
 };
 
 struct back_ops {
@@ -110,7 +114,11 @@ void back_unplug(struct back *b, unsigned int port, u8 reason);
 /* Copies between memory and the data of a request. */
 void back_put(struct back *b, struct back_req *r, const void *data, u32 len);
 void back_get(struct back *b, struct back_req *r, void *data, u32 len);
+/* Where the results of the packets of an isochronous request belong. */
+struct usbif_iso_result *back_results(struct back *b, const struct back_req *r);
 void back_complete(struct back *b, struct back_req *r, u8 status, u32 actual);
+/* Has the other side taken all completions? */
+bool back_is_taken(struct back *b);
 void back_lie(struct back *b, enum back_lie lie);
 
 #endif /* TESTS_PEERS_BACK_H */

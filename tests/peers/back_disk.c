@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * back_disk NAME IMAGE [MIB [DELAY]]: makes channel NAME of usbfront with itself as the
- * backend, MIB (default 16) large. Port 1 can be given a disk (mass storage, bulk-only)
- * whose sectors are IMAGE; port 2 a source and sink for usbtest, which takes everything
- * and gives zeroes, after up to DELAY microseconds (default 300).
+ * back_disk NAME IMAGE [MIB [FEATURES]]: makes channel NAME of usbfront with itself as
+ * the backend, MIB (default 16) large, which offers FEATURES (default none). Port 1 can
+ * be given a disk (mass storage, bulk-only) whose sectors are IMAGE; port 2 a source and
+ * sink for usbtest, which takes everything and gives zeroes, after up to 300
+ * microseconds; port 3 the device of back_iso.h.
  *
  * Commands, one per line of standard input, each answered by "done", its number and
  * itself:
@@ -18,6 +19,9 @@
  *	storm SECONDS		do nothing but ring the doorbell
  *	fail STATUS		end the next transfer of a bulk endpoint with that
  *	lie NUMBER		enum back_lie
+ *	iso NUMBER		enum iso_lie, until the next
+ *	uas 0|1			disk says at super speed that it can do UAS on streams
+ *	grant NUMBER		streams granted to whoever wants some; 0: unsupported
  *	stats
  *	quit			drop the channel
  * Ends without a word to the module when its input does.
@@ -32,9 +36,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "back.h"
+#include "back_iso.h"
 
 #define DISK		1
 #define SINK		2
+#define ISO		3
+#define DELAY		300
+#define ISO_DELAY	2000
 #define EP_OUT		0x01
 #define EP_IN		0x82
 #define SECTOR		512u
@@ -53,8 +61,9 @@ static struct back back;
 static struct queue queues[USBIF_MAX_PORTS + 1][256];
 static unsigned char *image;
 static u32 sectors;
-static u32 delay = 300;
 static bool is_idle;
+static bool has_uas;
+static u32 nr_granted;
 static u32 fail_next;
 static u8 configuration[USBIF_MAX_PORTS + 1];
 
@@ -122,6 +131,8 @@ static u32 device_descriptor(const struct back *b, u8 port, u8 *d)
 	memcpy(d, desc, sizeof(desc));
 	if (port == SINK)	/* Gadget Zero, which usbtest knows */
 		memcpy(d + 8, "\x25\x05\xa0\xa4", 4);
+	if (port == ISO)
+		d[10] = 2;
 	return sizeof(desc);
 }
 
@@ -141,12 +152,36 @@ static u8 *add_endpoint(const struct back *b, u8 port, u8 address, u8 *p)
 	return p + sizeof(companion);
 }
 
+/* Setting 1: command, status, data in and out, each of the last three with 16 streams. */
+static u8 *add_uas(u8 *p)
+{
+	static const u8 addresses[] = { 0x03, 0x84, 0x85, 0x06 };
+	u8 interface[9] = { 9, 4, 0, 1, 4, 8, 6, 0x62, 0 };
+	u8 i;
+
+	memcpy(p, interface, sizeof(interface));
+	p += sizeof(interface);
+	for (i = 0; i < 4; i++) {
+		u8 all[7 + 6 + 4] = {
+			7, 5, addresses[i], 2, 0, 4, 0,
+			6, 48, 4, i ? 4 : 0, 0, 0,
+			4, 36, i + 1, 0,
+		};
+
+		memcpy(p, all, sizeof(all));
+		p += sizeof(all);
+	}
+	return p;
+}
+
 static u32 config_descriptor(const struct back *b, u8 port, u8 *d)
 {
 	u8 config[9] = { 9, 2, 0, 0, 1, 1, 0, 0x80, 50 };
 	u8 interface[9] = { 9, 4, 0, 0, 2, 8, 6, 0x50, 0 };
 	u8 *p = d + 18;
 
+	if (port == ISO)
+		return iso_config(d);
 	if (port == SINK) {
 		interface[5] = 0xff;
 		interface[6] = 0;
@@ -156,6 +191,8 @@ static u32 config_descriptor(const struct back *b, u8 port, u8 *d)
 	memcpy(d + 9, interface, sizeof(interface));
 	p = add_endpoint(b, port, EP_OUT, p);
 	p = add_endpoint(b, port, EP_IN, p);
+	if (port == DISK && has_uas && is_super(b, port))
+		p = add_uas(p);
 	d[2] = p - d;
 	return p - d;
 }
@@ -175,7 +212,8 @@ static u32 string_descriptor(u8 number, u8 port, u8 *d)
 	if (number > 3)
 		return 0;
 	snprintf(buf, sizeof(buf), "%s%s", text[number],
-		 number < 3 ? "" : port == DISK ? "-disk" : "-sink");
+		 number < 3 ? "" : port == DISK ? "-disk" :
+		 port == SINK ? "-sink" : "-iso");
 	for (i = 0; buf[i]; i++) {
 		d[2 + 2 * i] = buf[i];
 		d[3 + 2 * i] = 0;
@@ -456,12 +494,36 @@ static void run(struct back *b, struct back_req *r)
 		u32 with = fail_next;
 
 		fail_next = 0;
+		if (r->req.nr_packets)
+			memset(back_results(b, r), 0, r->req.nr_packets *
+			       sizeof(struct usbif_iso_result));
 		back_complete(b, r, with, 0);
 	} else if (r->req.port == DISK) {
 		disk(b, r);
+	} else if (r->req.port == ISO) {
+		iso_run(b, r);
 	} else {
 		sink(b, r);
 	}
+}
+
+static void grant(struct back *b, struct back_req *r)
+{
+	r->value = nr_granted;
+	back_complete(b, r, nr_granted ? USBIF_ST_OK : USBIF_ST_UNSUPPORTED, 0);
+}
+
+static void set_interface(struct back *b, struct back_req *r)
+{
+	if (r->req.port == ISO)
+		iso_set_interface(b, r);
+	else
+		back_complete(b, r, USBIF_ST_OK, 0);
+}
+
+static u64 delay_of(u8 port)
+{
+	return port == ISO ? ISO_DELAY : port == SINK ? rand() % DELAY : 0;
 }
 
 static void submit(struct back *b, struct back_req *r)
@@ -474,8 +536,14 @@ static void submit(struct back *b, struct back_req *r)
 		set_configuration(b, r);
 		return;
 	case USBIF_OP_SET_INTERFACE:
+		set_interface(b, r);
+		return;
 	case USBIF_OP_CLEAR_HALT:
+	case USBIF_OP_FREE_STREAMS:
 		back_complete(b, r, USBIF_ST_OK, 0);
+		return;
+	case USBIF_OP_ALLOC_STREAMS:
+		grant(b, r);
 		return;
 	case USBIF_OP_TRANSFER:
 		break;
@@ -486,7 +554,7 @@ static void submit(struct back *b, struct back_req *r)
 		control(b, r);
 		return;
 	}
-	r->due = now_us() + (r->req.port == SINK && delay ? rand() % delay : 0);
+	r->due = now_us() + delay_of(r->req.port);
 	enqueue(&queues[r->req.port][r->req.endpoint], r);
 }
 
@@ -509,7 +577,7 @@ static long run_queues(struct back *b)
 	unsigned int port, i;
 	long wait = -1;
 
-	for (port = DISK; port <= SINK; port++) {
+	for (port = DISK; port <= ISO; port++) {
 		for (i = 0; i < 2; i++) {
 			struct queue *q = &queues[port][endpoints[i]];
 			struct back_req *r = q->first;
@@ -585,6 +653,12 @@ static void obey(struct back *b, const char *line)
 		fail_next = n;
 	else if (sscanf(line, "lie %u", &n) == 1)
 		back_lie(b, n);
+	else if (sscanf(line, "iso %u", &n) == 1)
+		iso_tell_lie(n);
+	else if (sscanf(line, "uas %u", &n) == 1)
+		has_uas = n;
+	else if (sscanf(line, "grant %u", &n) == 1)
+		nr_granted = n;
 	else if (!strncmp(line, "stats", 5))
 		print_stats(b);
 	else
@@ -636,20 +710,20 @@ static void open_image(const char *path)
 
 int main(int argc, char **argv)
 {
-	u64 mib = 16;
+	u64 mib = 16, features = 0;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: back_disk NAME IMAGE [MIB [DELAY]]\n");
+		fprintf(stderr, "usage: back_disk NAME IMAGE [MIB [FEATURES]]\n");
 		return 2;
 	}
 	if (argc > 3)
 		mib = strtoul(argv[3], NULL, 0);
 	if (argc > 4)
-		delay = strtoul(argv[4], NULL, 0);
+		features = strtoull(argv[4], NULL, 0);
 	open_image(argv[2]);
 	fcntl(0, F_SETFL, O_NONBLOCK);
 	back.ops = &ops;
-	back_open(&back, argv[1], mib << 20, 0);
+	back_open(&back, argv[1], mib << 20, features);
 	back_start(&back);
 	fprintf(stderr, "channel %s\n", argv[1]);
 	while (read_commands(&back)) {
