@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-import gadget  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
+from matrix import Matrix, Place  # noqa: E402
 from nested import KvmHost  # noqa: E402
-from tap import Suite, expect, expect_equal, scaled  # noqa: E402
+from table import SPEEDS  # noqa: E402
+from tap import LONG, Suite, expect, expect_equal, scaled  # noqa: E402
 from vm import VM, Job  # noqa: E402
 
 DRIVERS = ("usb-storage", "sd_mod", "usbhid", "hid-generic", "usbtest")
@@ -216,22 +217,13 @@ class Nested:
                         drive="vm1")
         return f"error after {took:.2f} s, {moved(verify(vm1, 5), 5)}"
 
-    def attach_zero(self) -> str:
-        """Route a source/sink gadget; its bus ID in the guest."""
-        zero = gadget.Dummies(self.host, 1).source_sink("zero")
-        self.host.rule(f"{zero.busid()}:vm1:0:2")
-        return gadget.find_device(self.guests["vm1"], "zero", 20)
-
 
 def testusb(nested: Nested, t: Suite) -> None:
-    """The kernel's own USB tests, from a guest to a gadget of the host."""
-    names = {number: f"testusb {number}: {case.name}"
-             for number, case in usbtest.CASES.items()}
-    if not any(t.wanted(name) for name in names.values()):
-        return
-    busid = nested.attach_zero()
-    for number, name in names.items():
-        t.case(name, usbtest.run, nested.guests["vm1"], busid, number)
+    """The kernel's own USB tests, from a guest to devices of the host."""
+    matrix = Matrix("nested", lambda: Place(nested.host, nested.guests["vm1"],
+                                            "vm1", 2))
+    for name, function, args in matrix.cases(SPEEDS if LONG else ("high",)):
+        t.case(name, function, *args)
 
 
 def main() -> None:
