@@ -85,6 +85,8 @@ static void leave_endpoint(struct usbback_slot *slot)
 	}
 	if (slot->kill && !--ep->kills)
 		usbback_urb_schedule(ep);
+	if (!ep->index && !list_empty(&ep->parked))
+		usbback_urb_schedule(ep);	/* one at a time: may_run() */
 	ub->inflight--;
 	port->inflight--;
 	port->stats.inflight--;

@@ -9,6 +9,10 @@
  * order. Nothing is submitted to an endpoint while unlinked requests of it are
  * still to come back.
  *
+ * Control requests go one at a time. Whether one that was unlinked and moved no data has
+ * been executed cannot be told where the host controller does not stop at once (that of
+ * usbip does not), and many must not be executed twice.
+ *
  * URBs are reused. Their fields are set one by one, never cleared as a whole: the
  * USB core still counts down urb->use_count after the handler. An URB that
  * somebody may still be unlinking is left to him and replaced.
@@ -485,7 +489,7 @@ static bool may_run(const struct usbback_ep *ep)
 
 	/* Streams have no order among them that those taken back could lose. */
 	return !ep->held && (!ep->kills || ep->streams) && !(port->gate & BIT(ep->index)) &&
-	       !port->frozen &&
+	       !port->frozen && (ep->index || list_empty(&ep->active)) &&
 	       port->phase == PORT_UP && port->ub->state == USBBACK_RUNNING &&
 	       !list_empty(&ep->parked);
 }
