@@ -235,13 +235,24 @@ struct usbback_port {
 };
 
 /**
- * struct usbback_big - what only a request of many pieces needs
+ * struct usbback_big - the list of a buffer of many pieces
  * @node: in ub->bigs
  */
 struct usbback_big {
 	struct list_head node;
-	struct usbif_range ranges[USBIF_MAX_EXTENTS];
 	struct scatterlist sg[USBIF_MAX_EXTENTS];
+};
+
+/**
+ * struct usbback_reserve - memory for one request that there is no other memory for
+ * @slot: request that has it, or NULL [L]
+ * @big: its list [C]
+ * @chunks: and its buffer, full length [C]
+ */
+struct usbback_reserve {
+	struct usbback_slot *slot;
+	struct usbback_big *big;
+	struct page *chunks[USBIF_MAX_TRANSFER / USBBACK_CHUNK];
 };
 
 /**
@@ -264,8 +275,9 @@ struct usbback_big {
  * @seq: order of submission
  * @tries: submissions that failed for want of memory
  * @req: the request
- * @ranges: its extents; @small_ranges or in @big
- * @big: if it needs one
+ * @ranges: its extents; @small_ranges or its own part of ub->ranges
+ * @big: of its buffer, if that needs one
+ * @is_reserve: the buffer is the reserve's
  * @how: where the URB's data is
  * @nents: entries of @sg
  * @linear: HOW_DIRECT, HOW_BOUNCE: the buffer
@@ -295,6 +307,7 @@ struct usbback_slot {
 	struct usbif_request req;
 	struct usbif_range *ranges;
 	struct usbback_big *big;
+	bool is_reserve;
 	enum usbback_how how;
 	unsigned int nents;
 	void *linear;
@@ -407,6 +420,7 @@ struct usbback {
 	unsigned int nr_bigs;
 	struct list_head cache[USBBACK_ORDERS];
 	unsigned int cached_pages;
+	struct usbback_reserve reserve;
 
 	/* the timer that rings again */
 	struct timer_list ring_timer;
@@ -437,6 +451,7 @@ struct usbback {
 	u64 idle_since;			/* [T] */
 	unsigned int empty_row;		/* [T] */
 	void *table;			/* [T] copy of a table */
+	struct usbif_range *ranges;	/* of long tables, by slot */
 	struct usbif_packet *packets;	/* [T] */
 	struct usb_ctrlrequest *setups;
 	struct usbif_req batch[USBBACK_BATCH];	/* [T] */
@@ -577,7 +592,6 @@ void usbback_iso_get_frame(struct usbback *ub, const struct usbif_request *req);
 /* bounce.c */
 int usbback_buffer_init(struct usbback *ub);
 void usbback_buffer_fini(struct usbback *ub);
-struct usbback_big *usbback_big_get(struct usbback *ub);
 /*
  * Finds or makes a buffer for the host controller and fills it for OUT. 0, -ENOMEM,
  * -EOPNOTSUPP. [T]
@@ -586,10 +600,8 @@ int usbback_buffer_map(struct usbback_slot *slot,
 		       const struct usb_host_endpoint *hep, bool is_in);
 /* Copies @len octets of a bounced IN transfer to the pool; any context. */
 void usbback_buffer_copy_in(struct usbback_slot *slot, u32 len);
-/* Forgets the URB's buffer; ub->lock held. */
+/* Gives the URB's buffer back, if it has one; ub->lock held. */
 void usbback_buffer_unmap(struct usbback_slot *slot);
-/* Gives back usbback_big_get(); ub->lock held. */
-void usbback_big_put(struct usbback *ub, struct usbback_big *big);
 
 static inline bool usbback_slot_bounced(const struct usbback_slot *slot)
 {

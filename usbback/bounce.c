@@ -10,8 +10,14 @@
  *
  * Memory for copies comes in chunks of 1 to 64 pages, which are kept for the next
  * request up to a limit: a stream of isochronous requests finds what its first ones
- * have left. A reserve is made with the channel, so that one request goes on without
- * any memory.
+ * have left.
+ *
+ * Who waits for memory here may be what others wait for that are to free some: a guest
+ * swaps to a disk behind us, this machine itself writes to one. So nothing waits. What
+ * fails is tried again when something has ended, and there is a reserve that nobody
+ * touches while there is other memory: one request after the other gets through with
+ * that alone. (But not one that must be contiguous and is longer than a chunk of the
+ * reserve, where the host controller has no scatter-gather.)
  */
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
@@ -20,11 +26,11 @@
 
 #define CACHE_PAGES	(SZ_1M / PAGE_SIZE)
 #define MAX_BIGS	32
-#define GFP_BUFFER	(GFP_NOIO | __GFP_NOWARN)
+#define GFP_BUFFER	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
 
 /* ---- what is kept ---- */
 
-struct usbback_big *usbback_big_get(struct usbback *ub)
+static struct usbback_big *big_get(struct usbback *ub)
 {
 	struct usbback_big *big;
 
@@ -38,10 +44,8 @@ struct usbback_big *usbback_big_get(struct usbback *ub)
 	return big ?: kmalloc(sizeof(*big), GFP_BUFFER);
 }
 
-void usbback_big_put(struct usbback *ub, struct usbback_big *big)
+static void big_put(struct usbback *ub, struct usbback_big *big)
 {
-	if (!big)
-		return;
 	if (ub->nr_bigs >= MAX_BIGS) {
 		kfree(big);
 		return;
@@ -80,12 +84,48 @@ static void chunk_put(struct usbback *ub, struct page *page, unsigned int order)
 	ub->cached_pages += 1 << order;
 }
 
-static void chunk_put_unlocked(struct usbback *ub, struct page *page,
-			       unsigned int order)
+static bool has_endpoint(const struct usb_interface *intf,
+			 const struct usb_host_endpoint *hep)
 {
-	spin_lock_irq(&ub->lock);
-	chunk_put(ub, page, order);
-	spin_unlock_irq(&ub->lock);
+	const struct usb_host_interface *alt = intf->cur_altsetting;
+
+	return hep >= alt->endpoint && hep < alt->endpoint + alt->desc.bNumEndpoints;
+}
+
+/* Memory may wait for disks only, and they answer: input of others may never come. */
+static bool may_reserve(const struct usbback_slot *slot,
+			const struct usb_host_endpoint *hep)
+{
+	const struct usb_host_config *config = slot->ep->port->udev->actconfig;
+	int i;
+
+	if (slot->req.type == USBIF_TYPE_CONTROL)
+		return true;
+	for (i = 0; config && i < config->desc.bNumInterfaces; i++) {
+		const struct usb_interface *intf = config->interface[i];
+
+		if (has_endpoint(intf, hep))
+			return intf->cur_altsetting->desc.bInterfaceClass ==
+			       USB_CLASS_MASS_STORAGE;
+	}
+	return false;
+}
+
+/* False if another request has it; the list and the buffer go together. */
+static bool reserve_take(struct usbback_slot *slot,
+			 const struct usb_host_endpoint *hep)
+{
+	struct usbback_reserve *reserve = &slot->ub->reserve;
+	bool is_ours;
+
+	if (!may_reserve(slot, hep))
+		return false;
+	spin_lock_irq(&slot->ub->lock);
+	if (!reserve->slot)
+		reserve->slot = slot;
+	is_ours = reserve->slot == slot;
+	spin_unlock_irq(&slot->ub->lock);
+	return is_ours;
 }
 
 /* ---- pages of the pool ---- */
@@ -169,11 +209,14 @@ static void list_init(struct usbback_slot *slot)
 }
 
 /* One extent may be long and scattered: then the list is too short for it. */
-static int need_big(struct usbback_slot *slot)
+static int need_big(struct usbback_slot *slot,
+		    const struct usb_host_endpoint *hep)
 {
 	if (slot->big || slot->req.length <= USBBACK_SMALL_SG * USBIF_BLOCK_SIZE)
 		return 0;
-	slot->big = usbback_big_get(slot->ub);
+	slot->big = big_get(slot->ub);
+	if (!slot->big && reserve_take(slot, hep))
+		slot->big = slot->ub->reserve.big;
 	return slot->big ? 0 : -ENOMEM;
 }
 
@@ -185,7 +228,7 @@ static int map_direct(struct usbback_slot *slot,
 
 	if (!slot->ub->chan->pages || READ_ONCE(slot->ub->copy_all))
 		return -EOPNOTSUPP;
-	ret = need_big(slot);
+	ret = need_big(slot, hep);
 	if (ret)
 		return ret;
 	list_init(slot);
@@ -250,12 +293,18 @@ void usbback_buffer_copy_in(struct usbback_slot *slot, u32 len)
 		bounce_copy(slot, len, true);
 }
 
-static int bounce_linear(struct usbback_slot *slot)
+static int bounce_linear(struct usbback_slot *slot,
+			 const struct usb_host_endpoint *hep)
 {
 	struct page *page;
 
 	slot->order = get_order(slot->req.length);
 	page = chunk_get(slot->ub, slot->order);
+	if (!page && slot->order <= USBBACK_CHUNK_ORDER &&
+	    reserve_take(slot, hep)) {
+		page = slot->ub->reserve.chunks[0];
+		slot->is_reserve = true;
+	}
 	if (!page)
 		return -ENOMEM;
 	slot->linear = page_address(page);
@@ -268,25 +317,41 @@ static void bounce_sg_free(struct usbback_slot *slot)
 {
 	unsigned int i;
 
-	for (i = 0; i < slot->nents; i++)
+	for (i = 0; i < slot->nents && !slot->is_reserve; i++)
 		chunk_put(slot->ub, sg_page(&slot->sg[i]),
 			  get_order(slot->sg[i].length));
 	slot->nents = 0;
 }
 
-static int bounce_sg(struct usbback_slot *slot)
+/* All of it from the reserve instead. */
+static bool bounce_sg_reserve(struct usbback_slot *slot,
+			      const struct usb_host_endpoint *hep)
+{
+	spin_lock_irq(&slot->ub->lock);
+	bounce_sg_free(slot);
+	spin_unlock_irq(&slot->ub->lock);
+	slot->is_reserve = reserve_take(slot, hep);
+	return slot->is_reserve;
+}
+
+static int bounce_sg(struct usbback_slot *slot,
+		     const struct usb_host_endpoint *hep)
 {
 	u32 left = slot->req.length;
 
 	while (left) {
 		u32 len = min_t(u32, left, USBBACK_CHUNK);
-		struct page *page = chunk_get(slot->ub, get_order(len));
+		struct page *page;
 
+		if (slot->is_reserve)
+			page = slot->ub->reserve.chunks[slot->nents];
+		else
+			page = chunk_get(slot->ub, get_order(len));
 		if (!page) {
-			spin_lock_irq(&slot->ub->lock);
-			bounce_sg_free(slot);
-			spin_unlock_irq(&slot->ub->lock);
-			return -ENOMEM;
+			if (!bounce_sg_reserve(slot, hep))
+				return -ENOMEM;
+			left = slot->req.length;
+			continue;
 		}
 		sg_set_page(&slot->sg[slot->nents++], page, len, 0);
 		left -= len;
@@ -303,13 +368,13 @@ static int map_bounce(struct usbback_slot *slot,
 
 	slot->nents = DIV_ROUND_UP(slot->req.length, USBBACK_CHUNK);
 	if (slot->nents == 1 || !sg_fits(slot, hep)) {
-		ret = bounce_linear(slot);
+		ret = bounce_linear(slot, hep);
 	} else {
-		ret = need_big(slot);
+		ret = need_big(slot, hep);
 		if (ret)
 			return ret;
 		list_init(slot);
-		ret = bounce_sg(slot);
+		ret = bounce_sg(slot, hep);
 	}
 	if (!ret && !is_in)
 		bounce_copy(slot, slot->req.length, false);
@@ -329,18 +394,29 @@ int usbback_buffer_map(struct usbback_slot *slot,
 	ret = map_direct(slot, hep);
 	if (ret == -EOPNOTSUPP)
 		ret = map_bounce(slot, hep, is_in);
-	if (ret)
-		slot->nents = 0;
+	if (ret) {
+		spin_lock_irq(&slot->ub->lock);
+		usbback_buffer_unmap(slot);
+		spin_unlock_irq(&slot->ub->lock);
+	}
 	return ret;
 }
 
 void usbback_buffer_unmap(struct usbback_slot *slot)
 {
-	lockdep_assert_held(&slot->ub->lock);
-	if (slot->how == HOW_BOUNCE)
-		chunk_put(slot->ub, virt_to_page(slot->linear), slot->order);
+	struct usbback *ub = slot->ub;
+
+	lockdep_assert_held(&ub->lock);
+	if (slot->how == HOW_BOUNCE && !slot->is_reserve)
+		chunk_put(ub, virt_to_page(slot->linear), slot->order);
 	else if (slot->how == HOW_BOUNCE_SG)
 		bounce_sg_free(slot);
+	if (slot->big && slot->big != ub->reserve.big)
+		big_put(ub, slot->big);
+	slot->big = NULL;
+	if (ub->reserve.slot == slot)
+		ub->reserve.slot = NULL;
+	slot->is_reserve = false;
 	slot->how = HOW_NONE;
 	slot->nents = 0;
 	slot->linear = NULL;
@@ -348,52 +424,44 @@ void usbback_buffer_unmap(struct usbback_slot *slot)
 
 /* ---- the reserve ---- */
 
-static int reserve(struct usbback *ub, unsigned int order, unsigned int nr)
-{
-	while (nr--) {
-		struct page *page = alloc_pages(GFP_KERNEL, order);
-
-		if (!page)
-			return -ENOMEM;
-		chunk_put_unlocked(ub, page, order);
-	}
-	return 0;
-}
-
 /**
  * usbback_buffer_init - make the reserve of a channel
  * @ub: channel
  *
- * Without pages every request is copied: then it is good for one of full length.
+ * It is good for one request of full length.
  *
  * Return: 0 or -ENOMEM.
  */
 int usbback_buffer_init(struct usbback *ub)
 {
-	unsigned int full = DIV_ROUND_UP(ub->lay.max_transfer, USBBACK_CHUNK);
-	struct usbback_big *big = kmalloc(sizeof(*big), GFP_KERNEL);
-	int ret;
+	unsigned int full = DIV_ROUND_UP(ub->lay.max_transfer, USBBACK_CHUNK), i;
+	struct usbback_reserve *reserve = &ub->reserve;
 
-	if (!big)
+	reserve->big = kmalloc(sizeof(*reserve->big), GFP_KERNEL);
+	if (!reserve->big)
 		return -ENOMEM;
-	list_add(&big->node, &ub->bigs);
-	ub->nr_bigs++;
-	ret = reserve(ub, 0, 4) ?:
-	      reserve(ub, USBBACK_CHUNK_ORDER, ub->chan->pages ? 1 : full - 1);
-	if (ret)
-		usbback_buffer_fini(ub);
-	return ret;
+	for (i = 0; i < full; i++) {
+		reserve->chunks[i] = alloc_pages(GFP_KERNEL, USBBACK_CHUNK_ORDER);
+		if (!reserve->chunks[i]) {
+			usbback_buffer_fini(ub);
+			return -ENOMEM;
+		}
+	}
+	return 0;
 }
 
 void usbback_buffer_fini(struct usbback *ub)
 {
 	struct usbback_big *big, *next;
 	struct page *page, *next_page;
-	unsigned int order;
+	unsigned int order, i;
 
 	list_for_each_entry_safe(big, next, &ub->bigs, node)
 		kfree(big);
 	for (order = 0; order < USBBACK_ORDERS; order++)
 		list_for_each_entry_safe(page, next_page, &ub->cache[order], lru)
 			__free_pages(page, order);
+	for (i = 0; i < ARRAY_SIZE(ub->reserve.chunks) && ub->reserve.chunks[i]; i++)
+		__free_pages(ub->reserve.chunks[i], USBBACK_CHUNK_ORDER);
+	kfree(ub->reserve.big);
 }

@@ -112,8 +112,6 @@ static void slot_free(struct usbback_slot *slot)
 		slot_release_blocks(slot);
 		leave_endpoint(slot);
 	}
-	usbback_big_put(slot->ub, slot->big);
-	slot->big = NULL;
 	slot->kill = KILL_NONE;
 	slot->unlinked = false;
 	slot->state = SLOT_FREE;
@@ -201,12 +199,8 @@ static int prep_ranges(struct usbback_slot *slot, enum usbif_why *why)
 	int ret;
 
 	slot->ranges = slot->small_ranges;
-	if (req->nr_extents > USBIF_INLINE_EXTENTS) {
-		slot->big = usbback_big_get(ub);
-		if (!slot->big)
-			return -ENOMEM;
-		slot->ranges = slot->big->ranges;
-	}
+	if (req->nr_extents > USBIF_INLINE_EXTENTS)
+		slot->ranges = ub->ranges + (size_t)slot->id * USBIF_MAX_EXTENTS;
 	if (req->table_length)
 		usbif_chan_read(ub->chan, ub->lay.pool_offset +
 				(u64)req->table_block * USBIF_BLOCK_SIZE,
@@ -216,14 +210,6 @@ static int prep_ranges(struct usbback_slot *slot, enum usbif_why *why)
 	if (!ret && req->nr_packets)
 		ret = usbback_iso_prepare(slot);
 	return ret;
-}
-
-static void drop_big(struct usbback_slot *slot)
-{
-	spin_lock_irq(&slot->ub->lock);
-	usbback_big_put(slot->ub, slot->big);
-	slot->big = NULL;
-	spin_unlock_irq(&slot->ub->lock);
 }
 
 /* Features of devices that must not be switched behind the host's back. */
@@ -285,10 +271,6 @@ static struct usbback_ep *transfer_park(struct usbback_slot *slot)
 	port->stats.submitted++;
 	list_add_tail(&slot->node, &ep->parked);
 out:
-	if (!ep) {
-		usbback_big_put(ub, slot->big);
-		slot->big = NULL;
-	}
 	spin_unlock_irq(&ub->lock);
 	return ep;
 }
@@ -307,7 +289,6 @@ static void start_transfer(struct usbback_slot *slot)
 	}
 	ret = prep_ranges(slot, &why);
 	if (ret) {
-		drop_big(slot);
 		refuse(slot->ub, slot->id, ret == -ENOMEM ? USBIF_ST_NOMEM :
 		       refusal_status(why), why);
 		return;
@@ -565,13 +546,14 @@ int usbback_request_init(struct usbback *ub)
 
 	ub->blocks = bitmap_zalloc(ub->lay.pool_blocks, GFP_KERNEL);
 	ub->slots = kvcalloc(nr, sizeof(*ub->slots), GFP_KERNEL);
+	ub->ranges = kvcalloc(nr, USBIF_MAX_EXTENTS * sizeof(*ub->ranges), GFP_KERNEL);
 	/* Not kvcalloc: host controllers map it for DMA. */
 	ub->setups = kcalloc(nr, sizeof(*ub->setups), GFP_KERNEL);
 	ub->table = kvmalloc(USBIF_TABLE_MAX, GFP_KERNEL);
 	ub->packets = kvcalloc(USBIF_MAX_ISO_PACKETS, sizeof(*ub->packets),
 			       GFP_KERNEL);
-	if (!ub->blocks || !ub->slots || !ub->setups || !ub->table ||
-	    !ub->packets)
+	if (!ub->blocks || !ub->slots || !ub->ranges || !ub->setups ||
+	    !ub->table || !ub->packets)
 		goto err_fini;
 	for (id = 0; id < nr; id++)
 		if (slot_init(ub, id))
@@ -592,6 +574,7 @@ void usbback_request_fini(struct usbback *ub)
 	kvfree(ub->packets);
 	kvfree(ub->table);
 	kfree(ub->setups);
+	kvfree(ub->ranges);
 	kvfree(ub->slots);
 	bitmap_free(ub->blocks);
 }

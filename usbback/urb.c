@@ -511,14 +511,16 @@ static struct usbback_slot *make_active(struct usbback_ep *ep)
 
 /*
  * No memory: the host controller's or ours. Tried again when something else has
- * ended, else after a while; ten times.
+ * ended, else after a while. Ten times, but not counted are tries that came early, nor
+ * while another request, which will end, has the reserve.
  */
 static bool retry_later(struct usbback_slot *slot)
 {
 	struct usbback_ep *ep = slot->ep;
 	struct usbback *ub = slot->ub;
 
-	if (++slot->tries > MAX_TRIES)
+	if (!ub->reserve.slot && !time_before(jiffies, ub->retry_at) &&
+	    ++slot->tries > MAX_TRIES)
 		return false;
 	park_again(slot);
 	list_del(&ep->run);
