@@ -445,6 +445,7 @@ struct usbback {
 	unsigned long ending_log;	/* [T] */
 	u32 ring_start;			/* of the next session */
 	bool copy_all;			/* as if the region had no pages */
+	bool no_memory;			/* as if there was none but the reserve */
 	u32 heartbeat;			/* [T] */
 	u64 seq;			/* [T] */
 	u64 poll_ns;			/* [T] */

@@ -34,6 +34,8 @@ static struct usbback_big *big_get(struct usbback *ub)
 {
 	struct usbback_big *big;
 
+	if (READ_ONCE(ub->no_memory))
+		return NULL;
 	spin_lock_irq(&ub->lock);
 	big = list_first_entry_or_null(&ub->bigs, struct usbback_big, node);
 	if (big) {
@@ -59,6 +61,8 @@ static struct page *chunk_get(struct usbback *ub, unsigned int order)
 {
 	struct page *page = NULL;
 
+	if (READ_ONCE(ub->no_memory))
+		return NULL;
 	if (order < USBBACK_ORDERS) {
 		spin_lock_irq(&ub->lock);
 		page = list_first_entry_or_null(&ub->cache[order], struct page,

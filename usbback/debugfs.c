@@ -2,8 +2,9 @@
 /*
  * /sys/kernel/debug/usbback/NAME/: what a channel has in private beside what
  * stands in shared memory, ports, counters. For tests, ring_start, from which the
- * indices of the next session run, and copy_all, which treats the region as if it had
- * no pages to give to a host controller.
+ * indices of the next session run, copy_all, which treats the region as if it had no
+ * pages to give to a host controller, and no_memory, which leaves nothing but the
+ * reserve for copies and lists.
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -133,6 +134,7 @@ void usbback_debugfs_add(struct usbback *ub)
 	debugfs_create_file("channel", 0400, ub->debugfs, ub, &channel_fops);
 	debugfs_create_u32("ring_start", 0600, ub->debugfs, &ub->ring_start);
 	debugfs_create_bool("copy_all", 0600, ub->debugfs, &ub->copy_all);
+	debugfs_create_bool("no_memory", 0600, ub->debugfs, &ub->no_memory);
 }
 
 void usbback_debugfs_remove(struct usbback *ub)
