@@ -20,10 +20,6 @@ USB devices of the driver VM (root hubs: bus 1 is USB 2, bus 2 is USB 3):
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,13 +27,13 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / d)
                 for d in ("demo", "lib")]
 import kernels  # noqa: E402
-from cache import compile_tool  # noqa: E402
 from devices import DRIVERS, Keyboard, Network, Serial, Stick  # noqa: E402
 from gadget import child_node  # noqa: E402
-from nested import usbctl_binary  # noqa: E402
-from tap import expect, expect_equal  # noqa: E402
+from served import Served  # noqa: E402
+from tap import expect  # noqa: E402
 from usbif import Backend  # noqa: E402
 from vm import VM, Job  # noqa: E402
+from workload import verify  # noqa: E402
 
 MIB = 32        # size of the disks
 GUESTS = ("1", "2")
@@ -46,14 +42,12 @@ RULES = ("2-1:1:0:1", "2-5:1:0:2", "1-2.3:1:0:3",
 DISKS = {"1": 2, "2": 3}        # ports of the guests
 
 
-class Machines:
+class Machines(Served):
     """All of it."""
 
     def __init__(self, scratch: Path, kernel: str = "6.1") -> None:
-        self.scratch = scratch
+        super().__init__(scratch)
         self.kernel = kernel
-        self.usbctl = usbctl_binary()
-        self.env = dict(os.environ, USBIF_RUNDIR=str(scratch / "run"))
         self.stick = Stick(scratch)
         self.serial = Serial(scratch)
         self.network = Network(scratch)
@@ -75,29 +69,6 @@ class Machines:
         for name in GUESTS:
             self.run(f"drop {name}", None)
 
-    # ---- usbctl here
-
-    def run(self, words: str, rc: int | None = 0) -> str:
-        """usbctl on this machine."""
-        result = subprocess.run([str(self.usbctl), *words.split()], text=True,
-                                env=self.env, check=False, timeout=60,
-                                stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT)
-        if rc is not None:
-            expect_equal(result.returncode, rc,
-                         f"usbctl {words} ({result.stdout.strip()})")
-        return result.stdout
-
-    def serve(self, name: str) -> None:
-        """The server of a guest."""
-        self.run(f"serve {name} --backend-socket "
-                 f"{self.scratch}/driver-{name}.sock")
-
-    def server(self, name: str) -> int:
-        """Its process."""
-        return int((self.scratch / f"run/{name}.pid").read_text("ascii"))
-
     # ---- machines
 
     def start_driver(self) -> VM:
@@ -110,7 +81,7 @@ class Machines:
                      f"driver=raw,node-name=disk-{name},file=file-{name}"]
             disks.append(f"usb-storage,id=disk{name},bus=xhci.0,"
                          f"port={4 + int(name)},drive=disk-{name}")
-            args += shlex.split(self.run(f"qemu-args --backend {name}"))
+            args += self.qemu_args(f"--backend {name}")
         self.driver = VM(
             "driver", self.kernel, memory=512, args=args, devices=[
                 "qemu-xhci,id=xhci,p2=8,p3=8", self.stick.device(),
@@ -155,7 +126,7 @@ class Machines:
     def start_guest(self, name: str, load: bool = True) -> VM:
         """Boots a guest."""
         guest = VM(f"guest{name}", self.kernel, memory=384,
-                   args=shlex.split(self.run(f"qemu-args {name}")))
+                   args=self.qemu_args(name))
         self.guests[name] = guest
         guest.run("modprobe -a usbcore " + " ".join(DRIVERS))
         if load:
@@ -203,23 +174,4 @@ class Machines:
 
     def verify(self, name: str, seconds: int) -> Job:
         """Writes and reads the guest's own disk for that long."""
-        return self.guests[name].spawn(
-            f"exec {compile_tool('verify')} {self.disk(name)} 0 {MIB} {seconds}",
-            stdin=False)
-
-    def requests(self) -> dict[str, int]:
-        """Requests taken from each guest so far."""
-        out = self.driver.run("cat /sys/bus/usb/drivers/usbback/channels").out
-        return {line.split()[0]: int(re.findall(r" requests=(\d+)", line)[0])
-                for line in out.splitlines()}
-
-
-def verified(job: Job, seconds: int, gap: int = 0) -> str:
-    """The end of a verify: all was right, and it never stood still for long."""
-    rc = job.wait(seconds + 60)
-    expect_equal(rc, 0, f"the end of verify ({job.output()})")
-    counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", job.output(), re.M)]
-    expect_equal(len(counts), seconds, "number of seconds")
-    still = sum(now == before for before, now in zip([0, *counts], counts))
-    expect(still <= gap, f"it stood still for {still} s:\n{job.output()}")
-    return f"{job.vm.name} {counts[-1] >> 20} MiB"
+        return verify(self.guests[name], self.disk(name), MIB, seconds)

@@ -12,16 +12,18 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
-from machines import GUESTS, RULES, Machines, verified  # noqa: E402
+from machines import GUESTS, RULES, Machines  # noqa: E402
 import gadget  # noqa: E402
 from matrix import Matrix, Place  # noqa: E402
 from table import SPEEDS  # noqa: E402
 from tap import LONG, Suite, expect, expect_equal, scaled  # noqa: E402
+from workload import side_by_side, verified  # noqa: E402
 
 # At which testusb is run, unless at all.
 SPEED = {"6.1": "high", "6.12": "super"}
@@ -97,18 +99,9 @@ def both(m: Machines, seconds: int) -> str:
     """Each guest verifies its disk; both move in every second."""
     for name in GUESTS:
         m.disk(name)
-    end = time.monotonic() + seconds - 2
-    jobs = {name: m.verify(name, seconds) for name in GUESTS}
-    counts = [m.requests()]
-    while time.monotonic() < end:
-        time.sleep(1)
-        counts.append(m.requests())
-    for name in GUESTS:
-        still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]))
-                 if a[name] == b[name]]
-        expect(not still, f"no requests of guest {name} in seconds {still}")
     # Nothing is verified before a first part was written and read.
-    return ", ".join(verified(job, seconds, gap=1) for job in jobs.values())
+    return side_by_side(m.driver, {name: partial(m.verify, name, seconds)
+                                   for name in GUESTS}, seconds, gap=1)
 
 
 def killed_guest(m: Machines) -> str:

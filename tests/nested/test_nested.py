@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
@@ -17,8 +17,10 @@ from cache import compile_tool  # noqa: E402
 from matrix import Matrix, Place  # noqa: E402
 from nested import KvmHost  # noqa: E402
 from table import SPEEDS  # noqa: E402
-from tap import LONG, Suite, expect, expect_equal, scaled  # noqa: E402
+from tap import LONG, Suite, expect, scaled  # noqa: E402
 from vm import VM, Job  # noqa: E402
+import workload  # noqa: E402
+from workload import side_by_side, verified  # noqa: E402
 
 DRIVERS = ("usb-storage", "sd_mod", "usbhid", "hid-generic", "usbtest")
 DISKS = {"vm1": 1, "vm2": 2}
@@ -41,22 +43,7 @@ def no_disk(guest: VM, timeout: float = 20) -> None:
 
 def verify(guest: VM, seconds: int) -> Job:
     """Start to write and read back the disk of a guest."""
-    return guest.spawn(f"exec verify {disk(guest)} 0 {MIB} {seconds}",
-                       stdin=False)
-
-
-def moved(job: Job, seconds: int, gap: int = 0) -> str:
-    """The end of a verify: all went well, and never stood still.
-
-    gap: how many seconds without progress are allowed.
-    """
-    rc = job.wait(seconds + 60)
-    expect_equal(rc, 0, f"the end of verify ({job.output()})")
-    counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", job.output(), re.M)]
-    expect_equal(len(counts), seconds, "the number of seconds")
-    still = sum(now == before for before, now in zip([0, *counts], counts))
-    expect(still <= gap, f"it stood still for {still} s:\n{job.output()}")
-    return f"{counts[-1] >> 20} MiB verified in {job.vm.name}"
+    return workload.verify(guest, disk(guest), MIB, seconds)
 
 
 class Nested:
@@ -105,26 +92,12 @@ class Nested:
 
     # --- cases ----------------------------------------------------------
 
-    def requests(self) -> dict[str, int]:
-        """Requests taken from each guest so far."""
-        out = self.host.run(f"cat {self.host.SYSFS}/channels").out
-        return {line.split()[0]: int(re.findall(r" requests=(\d+)", line)[0])
-                for line in out.splitlines()}
-
     def both(self, seconds: int) -> str:
         """Both guests at once; requests of both in every second."""
-        end = time.monotonic() + seconds - 2
-        jobs = [verify(guest, seconds) for guest in self.guests.values()]
-        counts = [self.requests()]
-        while time.monotonic() < end:
-            time.sleep(1)
-            counts.append(self.requests())
-        for name in DISKS:
-            still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]))
-                     if a[name] == b[name]]
-            expect(not still, f"no requests of {name} in seconds {still}")
         # What counts there is what was written and read back, a piece at a time.
-        return ", ".join([moved(job, seconds, gap=2) for job in jobs])
+        return side_by_side(self.host, {
+            name: partial(verify, guest, seconds)
+            for name, guest in self.guests.items()}, seconds, gap=2)
 
     def stopped(self) -> str:
         """With usbctl serve under SIGSTOP."""
@@ -147,9 +120,9 @@ class Nested:
                            "vports", 10)
         noticed = time.monotonic() - began
         vm1 = self.start("vm1")
-        text = moved(verify(vm1, 5), 5)
+        text = verified(verify(vm1, 5), 5)
         # Booting beside it takes both processors.
-        moved(other, 25, gap=3)
+        verified(other, 25, gap=3)
         return f"noticed after {noticed:.1f} s, {text}"
 
     def reset_guest(self) -> str:
@@ -160,8 +133,8 @@ class Nested:
         time.sleep(3)
         vm1.reset()
         vm1.run("insmod /usbfront.ko")
-        text = moved(verify(vm1, 5), 5)
-        moved(other, 25, gap=3)
+        text = verified(verify(vm1, 5), 5)
+        verified(other, 25, gap=3)
         return text
 
     def killed_server(self) -> str:
@@ -171,7 +144,7 @@ class Nested:
         self.host.run(f"kill -9 {self.host.server('vm1')}")
         time.sleep(3)
         self.host.run("usbctl serve vm1")
-        text = moved(job, 15)
+        text = verified(job, 15)
         return f"{text}, {self.both(5)}"
 
     def reloaded_back(self) -> str:
@@ -199,7 +172,7 @@ class Nested:
         took = time.monotonic() - began
         expect(job.wait(30) != 0, "verify did not see the disk go")
         vm1.run("insmod /usbfront.ko")
-        return f"rmmod took {took:.1f} s, {moved(verify(vm1, 5), 5)}"
+        return f"rmmod took {took:.1f} s, {verified(verify(vm1, 5), 5)}"
 
     def pulled(self) -> str:
         """The stick is pulled and plugged in again under load."""
@@ -215,7 +188,7 @@ class Nested:
         no_disk(vm1)
         host.device_add("usb-storage", id="disk1", bus="xhci.0", port="1",
                         drive="vm1")
-        return f"error after {took:.2f} s, {moved(verify(vm1, 5), 5)}"
+        return f"error after {took:.2f} s, {verified(verify(vm1, 5), 5)}"
 
 
 def testusb(nested: Nested, t: Suite) -> None:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests that write and verify their disks, and whether each of them moves.
+
+    job = verify(guest, "/dev/sda", mib=32, seconds=10)
+    text = verified(job, 10)            # all was right, and it never stood still
+
+    side_by_side(host, {"vm1": start1, "vm2": start2}, seconds=30)
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Callable, Mapping
+
+from cache import compile_tool
+from tap import expect, expect_equal
+from vm import VM, Job
+
+CHANNELS = "/sys/bus/usb/drivers/usbback/channels"
+
+
+def verify(vm: VM, disk: str, mib: int, seconds: int) -> Job:
+    """Write and read back a disk for that long, each octet compared."""
+    # A guest without our root has it in its path.
+    return vm.spawn(f"exec $(command -v verify || echo {compile_tool('verify')})"
+                    f" {disk} 0 {mib} {seconds}", stdin=False)
+
+
+def verified(job: Job, seconds: int, gap: int = 0) -> str:
+    """The end of a verify: all was right, and it never stood still.
+
+    gap: how many seconds without progress are allowed.
+    """
+    rc = job.wait(seconds + 60)
+    expect_equal(rc, 0, f"the end of verify ({job.output()})")
+    counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", job.output(), re.M)]
+    expect_equal(len(counts), seconds, "number of seconds")
+    still = sum(now == before for before, now in zip([0, *counts], counts))
+    expect(still <= gap, f"it stood still for {still} s:\n{job.output()}")
+    return f"{counts[-1] >> 20} MiB verified in {job.vm.name}"
+
+
+def requests(host: VM) -> dict[str, int]:
+    """Requests taken from each guest so far."""
+    out = host.run(f"cat {CHANNELS}").out
+    return {line.split()[0]: int(re.findall(r" requests=(\d+)", line)[0])
+            for line in out.splitlines()}
+
+
+def side_by_side(host: VM, starts: Mapping[str, Callable[[], Job]],
+                 seconds: int, gap: int) -> str:
+    """All guests verify at once; requests of each in every second.
+
+    starts: by guest, what starts its verify for that many seconds.
+    """
+    end = time.monotonic() + seconds - 2
+    jobs = [start() for start in starts.values()]
+    counts = [requests(host)]
+    while time.monotonic() < end:
+        time.sleep(1)
+        counts.append(requests(host))
+    for name in starts:
+        still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]))
+                 if a[name] == b[name]]
+        expect(not still, f"no requests of guest {name} in seconds {still}")
+    return ", ".join([verified(job, seconds, gap) for job in jobs])
