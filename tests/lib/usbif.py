@@ -99,10 +99,15 @@ class Loop(Backend):
     def attach(self, gadget: Gadget, port: int = 1, vusb: int = 0,
                timeout: float = 20) -> str:
         """Route a gadget to a port, return its bus ID there."""
-        busid = self.source(gadget)
+        return self.route(self.source(gadget), gadget.name, port, vusb,
+                          timeout)
+
+    def route(self, busid: str, serial: str, port: int, vusb: int = 0,
+              timeout: float = 20) -> str:
+        """The same for any device, whose serial number is given."""
         self.rule(f"{busid}:{self.NAME}:{vusb}:{port}")
         self.wait(busid, "attached")
-        return self.virtual(gadget, timeout)
+        return find_device(self.vm, serial, timeout, other_than=busid)
 
     def source(self, gadget: Gadget) -> str:
         """Bus ID of a gadget where it really is plugged in."""

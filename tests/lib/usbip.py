@@ -19,7 +19,7 @@ import struct
 from typing import Iterator
 
 from cache import compile_tool
-from gadget import find_device
+from stockusbip import imported
 from usbif import Loop
 from vm import VM
 
@@ -69,20 +69,12 @@ class Iso:
 
     def busid(self) -> str:
         """Its bus ID, where it really is plugged in."""
-        out = self.vm.wait_for(
-            "cd /sys/devices/platform/vhci_hcd.0 && for s in "
-            "$(find . -name serial); do "
-            f"[ \"$(cat $s 2>/dev/null)\" = {self.name} ] && d=${{s%/serial}} "
-            "&& echo ${d##*/} && exit 0; done; exit 1").out
-        return out.split()[0]
+        return imported(self.vm, self.name)
 
 
 def route(loop: Loop, device: Iso, port: int) -> str:
     """Route a device to a port, return its bus ID there."""
-    busid = device.busid()
-    loop.rule(f"{busid}:{loop.NAME}:0:{port}")
-    loop.wait(busid, "attached")
-    return find_device(loop.vm, device.name, 20, other_than=busid)
+    return loop.route(device.busid(), device.name, port)
 
 
 def counts(data: bytes) -> dict[str, int]:
