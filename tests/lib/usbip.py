@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Devices with isochronous endpoints: an emulator behind the stock vhci_hcd.
+"""Devices of our own: emulators behind the stock vhci_hcd.
 
-    from usbip import Socket, Iso
+    from usbip import Emulated, Iso, route
 
     prepare(vm)                             # once for each VM
     iso = Iso(vm, "iso", "high")            # plugged in
+    other = Emulated(vm, "usbip_camera", "camera", "super", port=1)
     busid = iso.busid()                     # on vhci_hcd
     virtual = route(loop, iso, port=3)      # on our controller
     iso.unplug(); iso.plug()
 
 dummy_hcd and usbip-vudc have no isochronous transfers, and what QEMU emulates
-has few kinds of them.  tests/tools/usbip_iso.c tells what the device does.
+has few kinds of them.  tests/tools/usbip_device.h tells what the devices have in
+common, the head of tests/tools/usbip_NAME.c what one does.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Iterator
+from pathlib import Path
 
-from cache import compile_tool
+from cache import TREE, compile_tool
 from stockusbip import imported
 from usbif import Loop
 from vm import VM
@@ -29,27 +31,31 @@ SPEED = {"full": "12", "high": "480", "super": "5000"}
 COUNTS = ("in_packets in_lost in_late in_skips out_packets out_lost out_late "
           "out_bad out_gaps max_packets cancelled late").split()
 
-_ports: Iterator[int] | None = None
-
 
 def prepare(vm: VM) -> None:
     """Load the controller that the devices are behind."""
     vm.run("modprobe vhci-hcd && modprobe usbtest")
 
 
-class Iso:
+def compile_device(program: str) -> Path:
+    """Build the emulator tests/tools/PROGRAM.c."""
+    tools = TREE / "tests" / "tools"
+    return compile_tool(program, also=[tools / "usbip_device.c"],
+                        watch=list(tools.glob("*.h")))
+
+
+class Emulated:
     """One emulated device."""
 
-    def __init__(self, vm: VM, name: str, speed: str, port: int = 0,
-                 packet: int = 0) -> None:
+    def __init__(self, vm: VM, program: str, name: str, speed: str,
+                 port: int = 0, more: str = "") -> None:
         self.vm = vm
         self.name = name
         self.speed = speed
-        self.packet = packet or PACKET[speed]
         # The ports of its USB 3 root hub come after those of the other.
         port += 8 if speed == "super" else 0
-        self.command = (f"exec {compile_tool('usbip_iso')} {speed} {name} "
-                        f"{port} {packet or ''}")
+        self.command = (f"exec {compile_device(program)} {speed} {name} "
+                        f"{port} {more}")
         self.plug()
 
     def plug(self) -> None:
@@ -72,7 +78,17 @@ class Iso:
         return imported(self.vm, self.name)
 
 
-def route(loop: Loop, device: Iso, port: int) -> str:
+class Iso(Emulated):
+    """The device that usbtest and usb_iso want."""
+
+    def __init__(self, vm: VM, name: str, speed: str, port: int = 0,
+                 packet: int = 0) -> None:
+        self.packet = packet or PACKET[speed]
+        super().__init__(vm, "usbip_iso", name, speed, port,
+                         str(packet or ""))
+
+
+def route(loop: Loop, device: Emulated, port: int) -> str:
     """Route a device to a port, return its bus ID there."""
     return loop.route(device.busid(), device.name, port)
 
