@@ -7,8 +7,6 @@ packets that carry sequence numbers and go wrong when told so, and QEMU's
 usb-audio.  What passes on the bare device has to pass through the ring.
 """
 
-import random
-import struct
 import sys
 import tempfile
 import time
@@ -22,6 +20,7 @@ import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import find_device  # noqa: E402
 from peers import compile_peer  # noqa: E402
+from sound import card, difference, noise  # noqa: E402
 from usbif import Loop  # noqa: E402
 from usbip import Iso, route  # noqa: E402
 from vm import VM  # noqa: E402
@@ -140,30 +139,18 @@ class Host:
 
     def play(self, side: str) -> str:
         """What is played is what the card has got, sample for sample."""
-        seed = random.Random(side)
-        sound = b"".join(struct.pack("<hh", seed.randint(1, 32767),
-                                     seed.randint(-32768, -1))
-                         for _ in range(RATE * tap.scaled(2, 10)))
+        data = noise(side, 4 * RATE * tap.scaled(2, 10))
         # The card forgets what it has not played yet when it is stopped.
-        (self.vm.share / "sound").write_bytes(sound + bytes(4 * RATE))
+        (self.vm.share / "sound").write_bytes(data + bytes(4 * RATE))
         before = self.wav.stat().st_size
-        card = self.vm.wait_for(
-            f"cd /sys/devices && find . -path '*{side}*' -name 'pcmC*p' | "
-            "sed -n 's/.*pcmC\\([0-9]*\\)D.*/\\1/p' | grep .", 20).out.strip()
-        self.vm.run(f"aplay -q -D hw:{card},0 -t raw -f S16_LE -r {RATE} -c 2 "
-                    "/share/sound", 120)
-        heard = b""
+        self.vm.run(f"aplay -q -D hw:{card(self.vm, side)},0 -t raw -f S16_LE "
+                    f"-r {RATE} -c 2 /share/sound", 120)
         for _ in range(20):
             time.sleep(0.5)
-            heard = self.wav.read_bytes()[before:]
-            if sound in heard:
-                return f"{len(sound) // 4} samples"
-        start = heard.find(sound[:64])
-        same = 0 if start < 0 else next(
-            (i for i, (a, b) in enumerate(zip(heard[start:], sound)) if a != b),
-            len(heard) - start)
-        raise AssertionError(f"heard {len(heard)} octets, the sound's first "
-                             f"at {start}, {same} of {len(sound)} are right")
+            wrong = difference(self.wav.read_bytes()[before:], data)
+            if not wrong:
+                return f"{len(data) // 4} samples"
+        raise AssertionError(wrong)
 
     def route_sound(self) -> str:
         """The card is routed, and bound by its driver on the far side."""
