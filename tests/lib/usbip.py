@@ -93,6 +93,13 @@ def route(loop: Loop, device: Emulated, port: int) -> str:
     return loop.route(device.busid(), device.name, port)
 
 
+def clear(loop: Loop, device: Emulated) -> None:
+    """Take everything off the ring and pull the device out."""
+    for busid in loop.vports():
+        loop.remove(busid)
+    device.remove()
+
+
 def counts(data: bytes) -> dict[str, int]:
     """What the device has counted, by name."""
     return dict(zip(COUNTS, struct.unpack(f"<{len(COUNTS)}I", data)))

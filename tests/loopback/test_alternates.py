@@ -17,7 +17,7 @@ import usbip  # noqa: E402
 from cache import TREE, compile_tool  # noqa: E402
 from gadget import device_node  # noqa: E402
 from usbif import Loop  # noqa: E402
-from usbip import Emulated, route  # noqa: E402
+from usbip import Emulated, clear, route  # noqa: E402
 from vm import VM  # noqa: E402
 
 SPEEDS = ("full", "high", "super")
@@ -59,8 +59,7 @@ def run(t: tap.Suite, series: str) -> None:
         t.case(f"{series}: ring, {speed} speed: settings", choose, vm, busid)
         t.case(f"{series}: ring, {speed} speed: descriptors",
                same_descriptors, vm, source, busid)
-        loop.remove(source)
-        device.remove()
+        clear(loop, device)
     vm.close()
 
 

@@ -22,7 +22,7 @@ from gadget import find_device  # noqa: E402
 from peers import compile_peer  # noqa: E402
 from sound import card, difference, noise  # noqa: E402
 from usbif import Loop  # noqa: E402
-from usbip import Iso, route  # noqa: E402
+from usbip import Iso, clear, route  # noqa: E402
 from vm import VM  # noqa: E402
 
 DEBUGFS = "/sys/kernel/debug"
@@ -100,12 +100,6 @@ class Host:
         self.loop = Loop(self.vm)
         self.loop.load()
         usbip.prepare(self.vm)
-
-    def clear(self, device: Iso) -> None:
-        """Take a device off the ring and pull it out."""
-        for busid in self.loop.vports():
-            self.loop.remove(busid)
-        device.remove()
 
     def unplug(self, device: Iso, busid: str, speed: str) -> str:
         """Pulled out while it streams: all requests come back, and it can
@@ -188,7 +182,7 @@ def strange_frontend(host: Host) -> None:
     host.loop.rule(f"{busid}:strange:0:1")
     done = host.vm.run(f"{compile_peer('front_iso', 'front')} strange", 120,
                        check=False)
-    host.clear(device)
+    clear(host.loop, device)
     bad = [line for line in done.out.splitlines()
            if not line.startswith(("ok ", "# "))][1:-1]
     tap.expect(not bad, "\n".join(bad))
@@ -215,7 +209,7 @@ def streams(t: tap.Suite, host: Host, series: str, speed: str) -> None:
     busid = find_device(host.vm, device.name, 20, other_than=device.busid())
     t.case(f"{series}: ring, {speed} speed: rule removed in flight",
            host.without_rule, busid, device.busid(), speed)
-    host.clear(device)
+    clear(host.loop, device)
 
 
 def long_requests(t: tap.Suite, host: Host, series: str, speed: str) -> None:
@@ -228,7 +222,7 @@ def long_requests(t: tap.Suite, host: Host, series: str, speed: str) -> None:
             busid = route(host.loop, device, 4)
         t.case(f"{series}: {side}, {speed} speed: requests of 1024 packets",
                Stream(host.vm, busid, speed, packet).long_requests)
-    host.clear(device)
+    clear(host.loop, device)
 
 
 def sound(t: tap.Suite, host: Host, series: str) -> None:
