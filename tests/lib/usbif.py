@@ -12,6 +12,9 @@
     loop.load()
     busid = loop.attach(gadget, port=3)     # its bus ID on the virtual side
     loop.detach(gadget)
+
+    class Cases(LoopCases):         # vm, loop, dummies, clear()
+        def case(self): ...
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import shlex
 
 import kernels
 import tap
-from gadget import Gadget, find_device
+from gadget import Dummies, Gadget, find_device
 from nested import usbctl_binary
 from vm import VM
 
@@ -35,6 +38,12 @@ class Backend:
         self.vm = vm
         self.modules = kernels.build(vm.kernel)
         vm.run(f"install -D {usbctl_binary()} /usr/local/bin/usbctl")
+
+    def clear(self) -> None:
+        """Remove all rules; the devices are back when this returns."""
+        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
+                    f"echo $busid > {SYSFS}/remove_vport; done")
+        self.vm.wait_for(f"test -z \"$(cat {SYSFS}/grabbed_devices)\"", 60)
 
     def load(self) -> None:
         """Load usbback."""
@@ -131,3 +140,17 @@ class Loop(Backend):
         self.vm.wait_for(f"! grep -q '^{busid} ' {SYSFS}/grabbed_devices && "
                          f"! readlink /sys/bus/usb/devices/{busid}/driver | "
                          "grep -q usbback")
+
+
+class LoopCases:
+    """Cases with gadgets and a loop, and what they have in common."""
+
+    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
+        self.vm = vm
+        self.loop = loop
+        self.dummies = dummies
+
+    def clear(self) -> None:
+        """No rules, no devices: what every case begins with."""
+        self.loop.clear()
+        self.dummies.clear()

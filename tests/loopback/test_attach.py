@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     find_device, load_drivers)
-from usbif import SYSFS, Loop  # noqa: E402
+from usbif import Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 # Tries what a program of the host could do to a device behind our back.
@@ -30,20 +30,8 @@ for request, value in ((CLAIM, 0), (SETCONFIG, 1)):
 """
 
 
-class Cases:
+class Cases(LoopCases):
     """The cases, with what they need."""
-
-    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
-        self.vm = vm
-        self.loop = loop
-        self.dummies = dummies
-
-    def clear(self) -> None:
-        """No rules, no devices: what every case begins with."""
-        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
-                    f"echo $busid > {SYSFS}/remove_vport; done")
-        self.vm.wait_for(f"test -z \"$(cat {SYSFS}/grabbed_devices)\"", 20)
-        self.dummies.clear()
 
     def disk(self, name: str = "disk") -> Gadget:
         """A disk with random content in /tmp/image."""

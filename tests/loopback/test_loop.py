@@ -16,25 +16,14 @@ import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import (Dummies, child_node, find_device,  # noqa: E402
                     load_drivers, wait_opened)
-from usbif import SYSFS, Loop  # noqa: E402
+from usbif import Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 SPEEDS = {"full-speed": "12", "high-speed": "480", "super-speed": "5000"}
 
 
-class Cases:
+class Cases(LoopCases):
     """The cases, with what they need."""
-
-    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
-        self.vm = vm
-        self.loop = loop
-        self.dummies = dummies
-
-    def clear(self) -> None:
-        """No rules, no devices: what every case begins with."""
-        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
-                    f"echo $busid > {SYSFS}/remove_vport; done")
-        self.dummies.clear()
 
     def speeds(self) -> None:
         """Each speed is the same on the far side."""

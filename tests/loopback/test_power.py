@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, find_device,  # noqa: E402
                     load_drivers, wait_opened)
-from usbif import SYSFS, Loop  # noqa: E402
+from usbif import SYSFS, Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 DEVICES = "/sys/bus/usb/devices"
@@ -25,19 +25,8 @@ FRONT = "/sys/kernel/debug/usbfront/loop"
 KEY_A = 0x04
 
 
-class Cases:
+class Cases(LoopCases):
     """The cases, with what they need."""
-
-    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
-        self.vm = vm
-        self.loop = loop
-        self.dummies = dummies
-
-    def clear(self) -> None:
-        """No rules, no devices: what every case begins with."""
-        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
-                    f"echo $busid > {SYSFS}/remove_vport; done")
-        self.dummies.clear()
 
     # ---- what is seen
 

@@ -14,7 +14,7 @@ import tap  # noqa: E402
 import usbtest  # noqa: E402
 from gadget import (Dummies, Gadget, child_node,  # noqa: E402
                     load_drivers, wait_opened)
-from usbif import SYSFS, Loop  # noqa: E402
+from usbif import SYSFS, Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 DEVICES = "/sys/bus/usb/devices"
@@ -23,13 +23,8 @@ SPEEDS = {"full-speed": "12", "high-speed": "480", "super-speed": "5000"}
 KEY_A = 0x04
 
 
-class Cases:
+class Cases(LoopCases):
     """The cases, with what they need."""
-
-    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
-        self.vm = vm
-        self.loop = loop
-        self.dummies = dummies
 
     def attribute(self, busid: str, name: str) -> str:
         """A file of a device."""
@@ -119,12 +114,6 @@ class Cases:
             self.clear()
         tap.expect_equal(len(seen), controllers * 2 * PORTS, "ports used")
         return f"{len(seen)} ports"
-
-    def clear(self) -> None:
-        """No rules, no devices."""
-        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
-                    f"echo $busid > {SYSFS}/remove_vport; done")
-        self.dummies.clear()
 
 
 def run(t: tap.Suite, series: str) -> None:

@@ -15,7 +15,7 @@ import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     load_drivers)
-from usbif import SYSFS, Loop  # noqa: E402
+from usbif import Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 SPEEDS = ("full-speed", "high-speed", "super-speed")
@@ -27,19 +27,8 @@ SG_RESET = ("import fcntl, os, struct, sys; "
             "0x2284, struct.pack('i', 2))")
 
 
-class Cases:
+class Cases(LoopCases):
     """The cases, with what they need."""
-
-    def __init__(self, vm: VM, loop: Loop, dummies: Dummies) -> None:
-        self.vm = vm
-        self.loop = loop
-        self.dummies = dummies
-
-    def clear(self) -> None:
-        """No rules, no devices: what every case begins with."""
-        self.vm.run(f"cut -d: -f1 {SYSFS}/vports | while read -r busid; do "
-                    f"echo $busid > {SYSFS}/remove_vport; done")
-        self.dummies.clear()
 
     def usbfs(self, busid: str, command: str, timeout: float = 240) -> str:
         """Run our program on a device."""
