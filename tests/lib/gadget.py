@@ -22,6 +22,7 @@ import shlex
 from typing import Iterable, Mapping
 
 from cache import compile_tool
+from emulated import source
 from vm import VM, Job
 
 CONFIGFS = "/sys/kernel/config/usb_gadget"
@@ -139,6 +140,12 @@ class Gadget:
     def busid(self, timeout: float = 10) -> str:
         """Its bus ID, once it is enumerated here."""
         return find_device(self.vm, self.name, timeout)
+
+    def source(self) -> str:
+        """Its bus ID where it really is plugged in, wherever else it shows."""
+        number = self.udc.rsplit(".", 1)[1]
+        return source(self.vm, f"/sys/devices/platform/dummy_hcd.{number}",
+                      self.name)
 
     def remove(self) -> None:
         """Pull it out for good and free its socket."""

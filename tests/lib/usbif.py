@@ -15,6 +15,8 @@
 
     class Cases(LoopCases):         # vm, loop, dummies, clear()
         def case(self): ...
+
+Where a gadget is meant, a device of emulated.py will do.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import shlex
 
 import kernels
 import tap
+from emulated import Emulated
 from gadget import Dummies, Gadget, find_device
 from nested import usbctl_binary
 from vm import VM
@@ -105,7 +108,7 @@ class Loop(Backend):
         """Make the channel between them; there are virtual ports then."""
         self.vm.run(f"usbctl loop {self.NAME}", timeout=20)
 
-    def attach(self, gadget: Gadget, port: int = 1, vusb: int = 0,
+    def attach(self, gadget: Gadget | Emulated, port: int = 1, vusb: int = 0,
                timeout: float = 20) -> str:
         """Route a gadget to a port, return its bus ID there."""
         return self.route(self.source(gadget), gadget.name, port, vusb,
@@ -118,22 +121,16 @@ class Loop(Backend):
         self.wait(busid, "attached")
         return find_device(self.vm, serial, timeout, other_than=busid)
 
-    def source(self, gadget: Gadget) -> str:
+    def source(self, gadget: Gadget | Emulated) -> str:
         """Bus ID of a gadget where it really is plugged in."""
-        number = int(gadget.udc.rsplit(".", 1)[1])
-        out = self.vm.wait_for(
-            f"cd /sys/devices/platform/dummy_hcd.{number} && for s in "
-            "$(find . -name serial); do "
-            f"[ \"$(cat $s)\" = {gadget.name} ] && d=${{s%/serial}} && "
-            "echo ${d##*/} && exit 0; done; exit 1").out
-        return out.split()[0]
+        return gadget.source()
 
-    def virtual(self, gadget: Gadget, timeout: float = 20) -> str:
+    def virtual(self, gadget: Gadget | Emulated, timeout: float = 20) -> str:
         """Bus ID of a gadget behind the virtual controller."""
         return find_device(self.vm, gadget.name, timeout,
                            other_than=self.source(gadget))
 
-    def detach(self, gadget: Gadget) -> None:
+    def detach(self, gadget: Gadget | Emulated) -> None:
         """Take the rule of a gadget away, wait until the host has it back."""
         busid = self.source(gadget)
         self.remove(busid)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
-from gadget import (Dummies, Gadget, child_node, find_device,  # noqa: E402
+from emulated import Emulated  # noqa: E402
+from gadget import (Dummies, Gadget, child_node,  # noqa: E402
                     load_drivers, wait_opened)
 from usbif import SYSFS, Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
@@ -67,16 +68,14 @@ class Cases(LoopCases):
 
     def emulated_disk(self) -> tuple[str, str, str]:
         """The same with a SuperSpeed disk of QEMU."""
-        self.vm.device_add("usb-storage", id="disk", bus="xhci.0",
-                           drive="image", serial="qemu-disk")
-        source = find_device(self.vm, "qemu-disk")
-        self.loop.rule(f"{source}:{self.loop.NAME}:0:5")
-        busid = find_device(self.vm, "qemu-disk", 20, other_than=source)
-        return source, busid, child_node(self.vm, busid, "block/sd?")
+        disk = Emulated(self.vm, "disk", "usb-storage", drive="image")
+        busid = self.loop.attach(disk, 5)
+        self.emulated = disk
+        return disk.source(), busid, child_node(self.vm, busid, "block/sd?")
 
-    def unplug_emulated(self, name: str) -> None:
-        """Pull out a device of QEMU."""
-        self.vm.device_del(name)
+    def unplug_emulated(self) -> None:
+        """Pull out the device of QEMU."""
+        self.emulated.remove()
         self.vm.wait_for(f"! grep -q waiting-guest {SYSFS}/vports")
 
     def disk_suspends(self) -> str:
@@ -94,7 +93,7 @@ class Cases(LoopCases):
         """The same at SuperSpeed."""
         self.vm.run("cp /share/image /tmp/image")
         suspends = self.suspends(*self.emulated_disk())
-        self.unplug_emulated("disk")
+        self.unplug_emulated()
         return suspends
 
     def sleepless(self) -> None:
@@ -149,10 +148,9 @@ class Cases(LoopCases):
 
     def emulated_keyboard_wakes(self) -> None:
         """Remote wakeup of a keyboard of QEMU, on an xHCI controller."""
-        self.vm.device_add("usb-kbd", id="kbd", bus="xhci.0", serial="kbd")
-        self.source = find_device(self.vm, "kbd")
-        self.loop.rule(f"{self.source}:{self.loop.NAME}:0:7")
-        self.busid = find_device(self.vm, "kbd", 20, other_than=self.source)
+        self.emulated = Emulated(self.vm, "kbd", "usb-kbd")
+        self.busid = self.loop.attach(self.emulated, 7)
+        self.source = self.emulated.source()
         self.node = child_node(self.vm, self.busid, "input/input*/event*")
         self.autosuspend(self.busid, delay=500)
 
@@ -161,7 +159,7 @@ class Cases(LoopCases):
 
         for _ in range(3):
             self.key(press)
-        self.unplug_emulated("kbd")
+        self.unplug_emulated()
 
     def keyboard_wakes(self) -> None:
         """Remote wakeup of a gadget."""
