@@ -44,6 +44,14 @@ KEYBOARD_REPORT = bytes((
     0x75, 0x08, 0x15, 0x00, 0x25, 0x65, 0x05, 0x07, 0x19, 0x00, 0x29, 0x65,
     0x81, 0x00, 0xc0))
 
+# Boot mouse with a wheel: three buttons, padding, X, Y, wheel.
+MOUSE_REPORT = bytes((
+    0x05, 0x01, 0x09, 0x02, 0xa1, 0x01, 0x09, 0x01, 0xa1, 0x00, 0x05, 0x09,
+    0x19, 0x01, 0x29, 0x03, 0x15, 0x00, 0x25, 0x01, 0x95, 0x03, 0x75, 0x01,
+    0x81, 0x02, 0x95, 0x01, 0x75, 0x05, 0x81, 0x03, 0x05, 0x01, 0x09, 0x30,
+    0x09, 0x31, 0x09, 0x38, 0x15, 0x81, 0x25, 0x7f, 0x75, 0x08, 0x95, 0x03,
+    0x81, 0x06, 0xc0, 0xc0))
+
 
 def find_device(vm: VM, serial: str, timeout: float = 10,
                 other_than: str = "") -> str:
@@ -172,6 +180,11 @@ class Gadget:
         minor = number.split(":")[1]
         return f"/dev/hidg{minor}"
 
+    def ifname(self) -> str:
+        """Interface of its network function, on the device's side."""
+        return self.vm.run(
+            f"cat {self.dir}/functions/{self._functions[0]}/ifname").out.strip()
+
     def tty(self) -> str:
         """Device node of its serial function, on the device's side."""
         number = self.vm.run(
@@ -265,12 +278,21 @@ class Dummies:
         return self._hid(name, KEYBOARD_REPORT, 8, speed, udc, 1, 0xa4ad,
                          wakeup=True)
 
+    def mouse(self, name: str, speed: str = "full-speed",
+              udc: int | None = None) -> Gadget:
+        """A mouse; report() moves it."""
+        return self._hid(name, MOUSE_REPORT, 4, speed, udc, 2, 0xa4ae)
+
+    def report(self, gadget: Gadget, *reports: bytes) -> None:
+        """Have a HID gadget send reports."""
+        self.vm.run(" && ".join(
+            "printf '{}' > {}".format("".join(f"\\{b:03o}" for b in report),
+                                      gadget.hidg()) for report in reports))
+
     def press(self, keyboard: Gadget, *codes: int) -> None:
         """Press and release keys, by HID usage."""
         for code in codes:
-            self.vm.run(f"printf '\\0\\0\\{code:03o}\\0\\0\\0\\0\\0' > "
-                        f"{keyboard.hidg()} && printf "
-                        f"'\\0\\0\\0\\0\\0\\0\\0\\0' > {keyboard.hidg()}")
+            self.report(keyboard, bytes((0, 0, code, 0, 0, 0, 0, 0)), bytes(8))
 
     def acm(self, name: str, speed: str = "high-speed",
             udc: int | None = None) -> Gadget:
@@ -278,8 +300,26 @@ class Dummies:
         return self.add(name, [(f"acm.{name}", {})], speed, product=0xa4a7,
                         udc=udc)
 
+    def network(self, name: str, kind: str, speed: str = "high-speed",
+                udc: int | None = None) -> Gadget:
+        """A network adapter ("ncm", "ecm", "rndis"); its far end is the
+        interface gadget.ifname() of the VM."""
+        return self.add(name, [(f"{kind}.{name}", {})], speed, product=0xa4a1,
+                        udc=udc)
+
     def ncm(self, name: str, speed: str = "high-speed",
             udc: int | None = None) -> Gadget:
-        """A network adapter; its far end is usb0, usb1, ... in the VM."""
-        return self.add(name, [(f"ncm.{name}", {})], speed, product=0xa4a1,
+        """The best of them."""
+        return self.network(name, "ncm", speed, udc)
+
+    def midi(self, name: str, speed: str = "high-speed",
+             udc: int | None = None) -> Gadget:
+        """A MIDI interface; its far end is the sound card of its UDC."""
+        return self.add(name, [(f"midi.{name}", {})], speed, product=0xa4af,
                         udc=udc)
+
+    def printer(self, name: str, ident: str, speed: str = "high-speed",
+                udc: int | None = None) -> Gadget:
+        """A printer with an IEEE 1284 ID; its far end is /dev/g_printer0."""
+        return self.add(name, [(f"printer.{name}", {"pnp_string": ident})],
+                        speed, product=0xa4a8, udc=udc)

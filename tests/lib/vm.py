@@ -41,7 +41,8 @@ run(cmd, timeout=30, check=True, stdin=None) -> Result(rc, out, seconds)
     rc is not 0.  Out of time: prints what the guest's tasks wait for, raises
     VMTimeout.
 spawn(cmd, stdin=False) -> Job: .wait(timeout) -> rc, .kill(sig), .output(),
-    .wait_output(regex, timeout) -> match, .write(bytes), .close_input(), .rc
+    .wait_output(regex, timeout) -> match, .read(count, timeout) -> bytes,
+    .write(bytes), .close_input(), .rc
 klog() -> text, mark() -> position, check_log(since=None), wait_log(regex,
     timeout, since=0) -> match; allow_log(regex): expected lines that look bad
 qmp(command, **arguments) -> return value, or QMPError; hmp(line) -> text;
@@ -178,6 +179,19 @@ class Job:
             raise CommandFailed(f"{self.vm.name}: '{self.cmd}' returned "
                                 f"{self.rc}:\n{self.output()}")
         return self.rc
+
+    def read(self, count: int, timeout: float = 30) -> bytes:
+        """Wait for that many octets of its output, and take them away."""
+        def there() -> bool:
+            if len(self._data) < count and self.rc is not None:
+                raise CommandFailed(f"{self.vm.name}: '{self.cmd}' ended "
+                                    f"({self.rc}) too early:\n{self.output()}")
+            return len(self._data) >= count
+
+        self.vm._wait(there, timeout, f"{count} octets of '{self.cmd}'")
+        data = bytes(self._data[:count])
+        del self._data[:count]
+        return data
 
     def wait_output(self, regex: str, timeout: float = 30) -> re.Match[str]:
         """Wait until what it printed matches."""

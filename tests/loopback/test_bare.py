@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import checks  # noqa: E402
 import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import (Dummies, child_node, find_device,  # noqa: E402
-                    load_drivers, wait_opened)
+                    load_drivers)
 from vm import VM  # noqa: E402
 
 
@@ -23,11 +24,8 @@ def storage(vm: VM, dummies: Dummies) -> None:
     """A disk shows its image, and a write to it lands there."""
     vm.run("head -c 8M /dev/urandom > /tmp/image")
     disk = dummies.mass_storage("disk", "/tmp/image", speed="super-speed")
+    checks.disk(vm, disk.busid(), "/tmp/image")
     node = child_node(vm, disk.busid(), "block/sd?")
-    vm.run(f"cmp /dev/{node} /tmp/image && "
-           f"head -c 1M /dev/urandom > /tmp/piece && "
-           f"dd if=/tmp/piece of=/dev/{node} bs=1M seek=3 oflag=direct && "
-           "tail -c +3145729 /tmp/image | head -c 1M | cmp - /tmp/piece")
     disk.unplug()
     vm.wait_for(f"test ! -e /sys/block/{node}")
     disk.plug()
@@ -47,41 +45,25 @@ def interrupt(vm: VM, dummies: Dummies) -> str:
 def keys(vm: VM, dummies: Dummies) -> None:
     """A pressed key is an input event."""
     keyboard = dummies.keyboard("keys")
-    node = child_node(vm, keyboard.busid(), "input/input*/event*")
-    reader = vm.spawn(f"head -c 24 /dev/input/{node} | wc -c")
-    wait_opened(vm, f"/dev/input/{node}")
-    dummies.press(keyboard, 0x04)
-    tap.expect_equal(reader.wait(10), 0)
-    tap.expect_equal(reader.output().strip(), "24", "size of an event")
+    checks.pressed(vm, keyboard.busid(),
+                   lambda: dummies.press(keyboard, checks.KEY_A))
     dummies.remove(keyboard)
 
 
-def serial(vm: VM, dummies: Dummies) -> None:
+def serial(vm: VM, dummies: Dummies) -> str:
     """What is written at one end of a serial adapter is read at the other."""
     acm = dummies.acm("serial")
-    node = child_node(vm, acm.busid(), "tty/ttyACM*")
-    vm.run(f"stty -F /dev/{node} raw -echo; stty -F {acm.tty()} raw -echo")
-    reader = vm.spawn(f"head -c 10000 {acm.tty()} | sha256sum")
-    wait_opened(vm, acm.tty())
-    wanted = vm.run("head -c 10000 /dev/urandom > /tmp/bytes; "
-                    f"cat /tmp/bytes > /dev/{node}; sha256sum < /tmp/bytes")
-    tap.expect_equal(reader.wait(10), 0)
-    tap.expect_equal(reader.output(), wanted.out, "checksum")
+    said = checks.serial(vm, acm.busid(), acm.tty())
     dummies.remove(acm)
+    return said
 
 
-def network(vm: VM, dummies: Dummies) -> None:
+def network(vm: VM, dummies: Dummies) -> str:
     """A network adapter carries packets."""
-    ncm = dummies.ncm("net")
-    node = child_node(vm, ncm.busid(), "net/*")
-    far = vm.run(f"cat {ncm.dir}/functions/ncm.net/ifname").out.strip()
-    vm.run(f"""set -e
-        ip netns add far; ip link set {far} netns far
-        ip -n far addr add 10.9.9.2/24 dev {far}; ip -n far link set {far} up
-        ip addr add 10.9.9.1/24 dev {node}; ip link set {node} up""")
-    vm.wait_for("busybox ping -c 1 -W 1 -s 1400 10.9.9.2")
-    vm.run("ip netns del far")
+    ncm = dummies.network("net", "ncm")
+    said = checks.network(vm, ncm.busid(), ncm.ifname())
     dummies.remove(ncm)
+    return said
 
 
 def replug(vm: VM, dummies: Dummies) -> None:

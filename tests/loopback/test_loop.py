@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import checks  # noqa: E402
 import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import (Dummies, child_node, find_device,  # noqa: E402
-                    load_drivers, wait_opened)
+                    load_drivers)
 from usbif import Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
@@ -37,21 +38,13 @@ class Cases(LoopCases):
             self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
             self.dummies.remove(zero)
 
-    def storage(self) -> None:
+    def storage(self) -> str:
         """A disk shows its image, and a write to it lands there."""
         self.vm.run("head -c 16M /dev/urandom > /tmp/image")
         disk = self.dummies.mass_storage("disk", "/tmp/image",
                                          speed="super-speed")
-        busid = self.loop.attach(disk, 4)
-        node = child_node(self.vm, busid, "block/sd?")
-        for size, count in (("1M", 16), ("4k", 64), ("512", 64)):
-            self.vm.run(f"dd if=/dev/{node} of=/tmp/read bs={size} "
-                        f"count={count} iflag=direct 2>&1 && "
-                        "cmp -n $(stat -c %s /tmp/read) /tmp/read /tmp/image")
-        self.vm.run(f"head -c 3M /dev/urandom > /tmp/piece && "
-                    f"dd if=/tmp/piece of=/dev/{node} bs=1M seek=5 "
-                    "oflag=direct 2>&1 && tail -c +5242881 /tmp/image | "
-                    "head -c 3M | cmp - /tmp/piece")
+        return checks.disk(self.vm, self.loop.attach(disk, 4), "/tmp/image",
+                           (("1M", 16), ("4k", 64), ("512", 64)))
 
     def interrupt(self) -> str:
         """Reports come back over the interrupt endpoints."""
@@ -64,43 +57,18 @@ class Cases(LoopCases):
     def keys(self) -> None:
         """A pressed key is an input event."""
         keyboard = self.dummies.keyboard("keys")
-        busid = self.loop.attach(keyboard, 6)
-        node = child_node(self.vm, busid, "input/input*/event*")
-        reader = self.vm.spawn(f"head -c 24 /dev/input/{node} | wc -c")
-        wait_opened(self.vm, f"/dev/input/{node}")
-        self.dummies.press(keyboard, 0x04)
-        tap.expect_equal((reader.wait(10), reader.output().strip()), (0, "24"))
+        checks.pressed(self.vm, self.loop.attach(keyboard, 6),
+                       lambda: self.dummies.press(keyboard, checks.KEY_A))
 
-    def serial(self) -> None:
+    def serial(self) -> str:
         """A serial adapter carries octets in both directions."""
         acm = self.dummies.acm("serial")
-        busid = self.loop.attach(acm, 7)
-        here = "/dev/" + child_node(self.vm, busid, "tty/ttyACM*")
-        there = acm.tty()
-        self.vm.run(f"stty -F {here} raw -echo; stty -F {there} raw -echo; "
-                    "head -c 20000 /dev/urandom > /tmp/bytes")
-        for sender, receiver in ((here, there), (there, here)):
-            reader = self.vm.spawn(f"head -c 20000 {receiver} | "
-                                   "cmp - /tmp/bytes")
-            wait_opened(self.vm, receiver)
-            self.vm.run(f"cat /tmp/bytes > {sender}")
-            tap.expect_equal((reader.wait(20), reader.output()), (0, ""))
+        return checks.serial(self.vm, self.loop.attach(acm, 7), acm.tty())
 
-    def network(self) -> None:
+    def network(self) -> str:
         """A network adapter carries packets."""
-        ncm = self.dummies.ncm("net")
-        busid = self.loop.attach(ncm, 8)
-        node = child_node(self.vm, busid, "net/*")
-        far = self.vm.run(
-            f"cat {ncm.dir}/functions/ncm.net/ifname").out.strip()
-        self.vm.run(f"""set -e
-            ip netns add far; ip link set {far} netns far
-            ip -n far addr add 10.9.9.2/24 dev {far}
-            ip -n far link set {far} up
-            ip addr add 10.9.9.1/24 dev {node}; ip link set {node} up""")
-        self.vm.wait_for("busybox ping -c 1 -W 1 -s 1400 10.9.9.2")
-        self.vm.run("busybox ping -c 20 -i 0.05 -s 1400 10.9.9.2; "
-                    "ip netns del far")
+        ncm = self.dummies.network("net", "ncm")
+        return checks.network(self.vm, self.loop.attach(ncm, 8), ncm.ifname())
 
     def replug(self) -> None:
         """A rule holds before the device is there and after it has gone."""

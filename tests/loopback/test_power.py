@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
+from checks import KEY_A  # noqa: E402
 from emulated import Emulated  # noqa: E402
 from gadget import (Dummies, Gadget, child_node,  # noqa: E402
                     load_drivers, wait_opened)
@@ -23,7 +24,6 @@ from vm import VM  # noqa: E402
 DEVICES = "/sys/bus/usb/devices"
 BACK = "/sys/kernel/debug/usbback/loop/channel"
 FRONT = "/sys/kernel/debug/usbfront/loop"
-KEY_A = 0x04
 
 
 class Cases(LoopCases):

@@ -10,17 +10,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import checks  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
-from gadget import (Dummies, Gadget, child_node,  # noqa: E402
-                    load_drivers, wait_opened)
+from gadget import Dummies, Gadget, load_drivers  # noqa: E402
 from usbif import SYSFS, Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 DEVICES = "/sys/bus/usb/devices"
 PORTS = 15
 SPEEDS = {"full-speed": "12", "high-speed": "480", "super-speed": "5000"}
-KEY_A = 0x04
 
 
 class Cases(LoopCases):
@@ -37,11 +36,8 @@ class Cases(LoopCases):
         tap.expect_equal([self.attribute(busid, "speed"),
                           self.attribute(busid, "bMaxPacketSize0")],
                          ["1.5", "8"])
-        node = child_node(self.vm, busid, "input/input*/event*")
-        reader = self.vm.spawn(f"exec head -c 24 /dev/input/{node}")
-        wait_opened(self.vm, f"/dev/input/{node}")
-        self.dummies.press(keyboard, KEY_A)
-        tap.expect_equal(reader.wait(10), 0)
+        checks.pressed(self.vm, busid,
+                       lambda: self.dummies.press(keyboard, checks.KEY_A))
         self.loop.detach(keyboard)
         self.dummies.remove(keyboard)
 
