@@ -26,7 +26,7 @@
 #include <unistd.h>
 #include "proto.h"
 #include "ring.h"
-#include "../unit/tap.h"
+#include "../lib/tap.h"
 
 #define REGION		USBIF_REGION_MIN
 #define MAX_REQUESTS	64	/* N in a region of this size */

@@ -23,7 +23,7 @@
 #include <asm/barrier.h>
 #include "proto.h"
 #include "ring.h"
-#include "../unit/tap.h"
+#include "../lib/tap.h"
 
 #ifdef SHIM_TSAN
 #define TSAN	1

@@ -11,9 +11,10 @@
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #endif
 
-static int tap_cases;
-static int tap_failures;
-static int tap_complaints;
+/* Weak: one of each, in however many files of a program this is included. */
+__attribute__((weak)) int tap_cases;
+__attribute__((weak)) int tap_failures;
+__attribute__((weak)) int tap_complaints;
 
 /* Says what is wrong, a few times per case. */
 __attribute__((format(printf, 4, 5), unused))
@@ -38,7 +39,7 @@ static bool tap_expect(bool good, const char *file, int line,
 	tap_expect(condition, __FILE__, __LINE__, __VA_ARGS__)
 
 /* Ends a case. */
-__attribute__((format(printf, 1, 2)))
+__attribute__((format(printf, 1, 2), unused))
 static void tap_case(const char *format, ...)
 {
 	va_list args;
@@ -55,6 +56,7 @@ static void tap_case(const char *format, ...)
 }
 
 /* For main() to return. */
+__attribute__((unused))
 static int tap_end(void)
 {
 	printf("1..%d\n", tap_cases);
