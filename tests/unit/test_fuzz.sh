@@ -19,7 +19,7 @@ seconds=5
 seconds=${FUZZ_SECONDS:-$seconds}
 
 compile() {
-	make -s fuzzers OUT="$build" && "$build/mkseeds" "$work" && mkdir -p "$crash"
+	make -s fuzzers OUTPUT="$build" && "$build/mkseeds" "$work" && mkdir -p "$crash"
 }
 
 again() {
