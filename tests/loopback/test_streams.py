@@ -17,62 +17,16 @@ import tap  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import (child_node, device_node, find_device,  # noqa: E402
                     load_drivers)
+from uas import Disk  # noqa: E402
 from usbif import Loop  # noqa: E402
 from vm import VM  # noqa: E402
 
-MIB = 32
-SERIAL = "uasdisk"
 TRACE = "/sys/kernel/tracing"
 # The ioctl SG_SCSI_RESET: what sg_reset(8) does.
 SG_RESET = ("import fcntl, os, struct, sys; "
             "fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR | os.O_NONBLOCK), "
             "0x2284, struct.pack('i', int(sys.argv[2])))")
 DEVICE_RESET = 1
-
-
-class Disk:
-    """A disk of QEMU."""
-
-    def __init__(self, vm: VM, loop: Loop, bus: str) -> None:
-        self.vm = vm
-        self.loop = loop
-        self.bus = bus
-        self.image = Path(vm.share) / "disk.img"
-        self.busid = ""
-
-    def plug(self) -> None:
-        """Plug it in, with random octets on it."""
-        self.image.write_bytes(os.urandom(MIB << 20))
-        self.vm.qmp("blockdev-add", driver="file", node_name="disk",
-                    filename=str(self.image))
-        self.vm.device_add("usb-uas", id="uas", bus=f"{self.bus}.0",
-                           serial=SERIAL, port="1")
-        self.vm.device_add("scsi-hd", id="hd", bus="uas.0", drive="disk")
-        self.vm.qmp("qom-set", path="/machine/peripheral/uas",
-                    property="attached", value=True)
-        self.busid = find_device(self.vm, SERIAL)
-
-    def unplug(self) -> None:
-        """Pull it out."""
-        self.vm.device_del("uas")
-        # Also on the other side, where the next one would be looked for, too.
-        self.vm.wait_for(f"! grep -qx {SERIAL} /sys/bus/usb/devices/*/serial")
-        self.vm.qmp("blockdev-del", node_name="disk")
-
-    def route(self) -> str:
-        """Give it to the other side; its bus ID there."""
-        self.loop.rule(f"{self.busid}:{self.loop.NAME}:0:1")
-        self.loop.wait(self.busid, "attached", 30)
-        return self.virtual()
-
-    def virtual(self) -> str:
-        """Its bus ID on the other side."""
-        return find_device(self.vm, SERIAL, 30, other_than=self.busid)
-
-    def driver(self, busid: str) -> str:
-        """Who is bound to its interface."""
-        return self.vm.run(f"basename $(readlink /sys/bus/usb/devices/{busid}"
-                           f"/{busid}:1.0/driver)").out.strip()
 
 
 class Cases:
