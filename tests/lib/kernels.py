@@ -42,7 +42,10 @@ SUITES = {
 }
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCE_FILES = ("tools/usb/testusb.c", "scripts/checkpatch.pl",
-                "scripts/spelling.txt", "scripts/const_structs.checkpatch")
+                "scripts/spelling.txt", "scripts/const_structs.checkpatch",
+                "tools/testing/selftests/run_kselftest.sh",
+                "tools/testing/selftests/kselftest/runner.sh",
+                "tools/testing/selftests/kselftest/prefix.pl")
 
 
 class Mirrors(NamedTuple):
@@ -281,10 +284,14 @@ def headers(series: str) -> Path:
 def source() -> Path:
     """Directory with the few files we use of the kernel's source package."""
     final = cache_dir() / "kernels" / "source-6.1"
-    if final.exists():
+
+    def complete() -> bool:
+        return all((final / name).exists() for name in SOURCE_FILES)
+
+    if complete():
         return final
     with lock("kernel-source"):
-        if final.exists():
+        if complete():
             return final
         apt = Apt("6.1")
         apt.run("update")

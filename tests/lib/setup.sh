@@ -19,7 +19,7 @@ check="sparse shellcheck clang libclang-rt-14-dev llvm groff-base perl"
 # Running: guests, and what is called in them.
 run="qemu-system-x86 qemu-utils busybox-static cpio python3 iproute2 usbutils
 	fio dosfstools e2fsprogs mtools cryptsetup-bin dmsetup
-	debian-archive-keyring util-linux alsa-utils usbip"
+	debian-archive-keyring util-linux alsa-utils usbip udev"
 
 is_there() {
 	local status
