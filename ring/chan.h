@@ -20,6 +20,7 @@ struct usbif_ioc_adopt;
 /**
  * struct usbif_chan_ops - what a kind of channel provides
  * @kind: its name
+ * @is_device: made and ended by the driver of a device, not by a program
  * @kick: ring the other side. Any context but NMI, interrupts on or off
  * @start: begin to deliver @event; process context. An event that came before
  *	is delivered now
@@ -29,6 +30,7 @@ struct usbif_ioc_adopt;
  */
 struct usbif_chan_ops {
 	const char *kind;
+	bool is_device;
 	void (*kick)(struct usbif_chan *chan);
 	int (*start)(struct usbif_chan *chan);
 	void (*stop)(struct usbif_chan *chan);
@@ -45,6 +47,7 @@ struct usbif_chan_ops {
  * @ctl_size: at least up to the pool of a layout for @size
  * @pages: struct pages of the whole region (kind fd), or NULL
  * @base: the whole region mapped (other kinds), or NULL
+ * @irq: interrupt of the doorbell, or 0 (kind fd)
  * @peer: our number on the transport (ivshmem: IVPosition), 0 otherwise
  * @event: set before start: the other side has rung. Hard interrupt context or
  *	with a wait queue lock held and interrupts off: may only wake a thread
@@ -64,6 +67,7 @@ struct usbif_chan {
 	u64 ctl_size;
 	struct page **pages;
 	void __usbif *base;
+	int irq;
 	unsigned int peer;
 	void (*event)(struct usbif_chan *chan);
 	void *priv;

@@ -73,7 +73,7 @@ static int chan_ivshmem_start(struct usbif_chan *chan)
 
 	if (iv->started)
 		return -EBUSY;
-	ret = request_irq(pci_irq_vector(iv->pdev, 0), chan_ivshmem_irq, 0,
+	ret = request_irq(chan->irq, chan_ivshmem_irq, 0,
 			  dev_name(chan->dev), chan);
 	if (ret)
 		return ret;
@@ -89,7 +89,7 @@ static void chan_ivshmem_stop(struct usbif_chan *chan)
 
 	if (!iv->started)
 		return;
-	free_irq(pci_irq_vector(iv->pdev, 0), chan);
+	free_irq(chan->irq, chan);
 	iv->started = false;
 }
 
@@ -208,6 +208,7 @@ static int irq_alloc(struct chan_ivshmem *iv)
 		dev_err(iv->chan.dev, "no MSI-X vector: %d\n", ret);
 		return ret;
 	}
+	iv->chan.irq = pci_irq_vector(iv->pdev, 0);
 	return 0;
 }
 
@@ -228,6 +229,7 @@ static void chan_ivshmem_release(struct usbif_chan *chan)
 
 static const struct usbif_chan_ops chan_ivshmem_ops = {
 	.kind = "ivshmem",
+	.is_device = true,
 	.kick = chan_ivshmem_kick,
 	.start = chan_ivshmem_start,
 	.stop = chan_ivshmem_stop,

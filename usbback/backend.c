@@ -3,7 +3,7 @@
  * The life of a channel, and its thread.
  *
  * A channel is made by usbback_create() and ends in usbback_destroy(), called by
- * whoever took it out of the list (cdev.c) or by the PCI device's remove (pci.c).
+ * whoever took it out of the list (cdev.c) or by the device's remove (pci.c, platform.c).
  * The end, in this order:
  *   1. out of the list: no ioctl, file or name finds it
  *   2. the rules take every device off its port and forget the channel
@@ -88,7 +88,7 @@ struct usbback *usbback_take(const char *name)
 
 	mutex_lock(&list_mutex);
 	list_for_each_entry(ub, &backends, node) {
-		if (ub->is_pci || (name && strcmp(ub->name, name)))
+		if (ub->chan->ops->is_device || (name && strcmp(ub->name, name)))
 			continue;
 		list_del_init(&ub->node);
 		found = ub;
@@ -378,7 +378,6 @@ struct usbback *usbback_create(struct usbif_chan *chan, const char *name)
 	ub = backend_alloc(chan);
 	if (!ub)
 		return ERR_PTR(-ENOMEM);
-	ub->is_pci = !name;
 	ret = map_layout(ub);
 	if (ret)
 		goto err_free;
@@ -492,7 +491,7 @@ void usbback_destroy(struct usbback *ub)
 
 static const char *channel_address(const struct usbback *ub)
 {
-	return ub->is_pci ? dev_name(ub->chan->dev) : "-";
+	return ub->chan->ops->is_device ? dev_name(ub->chan->dev) : "-";
 }
 
 static void add_port(struct usbback_port_stats *sum,
@@ -552,10 +551,11 @@ static int set_name(const char *address, const char *vm, struct usbback **out)
 
 	lockdep_assert_held(&list_mutex);
 	list_for_each_entry(ub, &backends, node)
-		if (ub->is_pci && !strcmp(dev_name(ub->chan->dev), address))
+		if (ub->chan->ops->is_device &&
+		    !strcmp(dev_name(ub->chan->dev), address))
 			found = ub;
 	if (!found) {
-		pr_err("channel '%s': no such PCI channel\n", address);
+		pr_err("channel '%s': no device with such a channel\n", address);
 		return -ENOENT;
 	}
 	*out = NULL;
@@ -575,8 +575,8 @@ static int set_name(const char *address, const char *vm, struct usbback **out)
 }
 
 /**
- * usbback_channels_name - name a PCI channel
- * @address: of its PCI device
+ * usbback_channels_name - name the channel of a device
+ * @address: PCI address, or name of the platform device
  * @vm: name of the guest, valid
  *
  * Return: 0, -ENOENT or -EBUSY.

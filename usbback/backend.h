@@ -390,7 +390,6 @@ struct usbback {
 
 	u32 pid;
 	u64 pid_start;
-	bool is_pci;			/* the channel of a driver VM */
 
 	/* shared memory [C] */
 	struct usbif_layout lay;

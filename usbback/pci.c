@@ -40,24 +40,6 @@ static void usbback_pci_remove(struct pci_dev *pdev)
 		usbback_destroy(ub);
 }
 
-/* No request is in flight any more, as the devices sleep already. */
-static int usbback_pci_suspend_noirq(struct device *dev)
-{
-	usbback_pause(dev_get_drvdata(dev));
-	return 0;
-}
-
-static int usbback_pci_resume_noirq(struct device *dev)
-{
-	usbback_go_on(dev_get_drvdata(dev));
-	return 0;
-}
-
-static const struct dev_pm_ops usbback_pci_pm = {
-	NOIRQ_SYSTEM_SLEEP_PM_OPS(usbback_pci_suspend_noirq,
-				  usbback_pci_resume_noirq)
-};
-
 static const struct pci_device_id usbback_pci_ids[] = {
 	{ PCI_DEVICE(IVSHMEM_VENDOR, IVSHMEM_DEVICE) },
 	{}
@@ -69,7 +51,7 @@ static struct pci_driver usbback_pci_driver = {
 	.probe = usbback_pci_probe,
 	.remove = usbback_pci_remove,
 	.shutdown = usbback_pci_remove,
-	.driver.pm = pm_sleep_ptr(&usbback_pci_pm),
+	.driver.pm = pm_sleep_ptr(&usbback_pm),
 };
 
 int usbback_pci_init(void)

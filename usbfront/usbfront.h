@@ -780,7 +780,7 @@ void usbfront_debugfs_exit(void);
 void usbfront_debugfs_add(struct usbfront *uf);
 void usbfront_debugfs_del(struct usbfront *uf);
 
-/* cdev.c, pci.c */
+/* cdev.c, pci.c, sleep.c */
 int usbfront_cdev_init(void);
 void usbfront_cdev_exit(void);
 #ifdef CONFIG_PCI
@@ -790,5 +790,6 @@ void usbfront_pci_exit(void);
 static inline int usbfront_pci_init(void) { return 0; }
 static inline void usbfront_pci_exit(void) { }
 #endif
+extern const struct dev_pm_ops usbfront_pm;
 
 #endif /* USBFRONT_H */
