@@ -46,4 +46,13 @@
 #define compat_bin_attribute const struct bin_attribute
 #endif
 
+/* platform_driver.remove returns nothing since 6.11. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define compat_remove_t int
+#define COMPAT_REMOVED 0
+#else
+#define compat_remove_t void
+#define COMPAT_REMOVED
+#endif
+
 #endif /* USBIF_COMPAT_H */

@@ -14,6 +14,7 @@
 
 struct usbif_chan;
 struct pci_dev;
+struct platform_device;
 struct usbif_ioc_create;
 struct usbif_ioc_adopt;
 
@@ -96,6 +97,11 @@ void usbif_chan_fd_cancel(struct usbif_chan_fds *fds);
  */
 struct usbif_chan *usbif_chan_ivshmem_create(struct pci_dev *pdev,
 					     enum usbif_role role);
+
+/* platform kind (chan_platform.c). Called from the probe of a platform_driver. */
+struct usbif_chan *usbif_chan_platform_create(struct platform_device *pdev,
+					      enum usbif_role role);
+const char *usbif_chan_platform_label(struct platform_device *pdev);
 
 int usbif_chan_start(struct usbif_chan *chan);
 void usbif_chan_stop(struct usbif_chan *chan);

@@ -2,7 +2,7 @@
 /*
  * usbback: gives USB devices of this machine to guests, over shared memory.
  *
- * Order of the end: what makes channels goes first (/dev/usbback, PCI), each
+ * Order of the end: what makes channels goes first (/dev/usbback, drivers), each
  * channel with all that it holds (backend.c), then the rules with their devices,
  * then what all of them used.
  */
@@ -24,8 +24,13 @@ static int __init usbback_init(void)
 	ret = usbback_pci_init();
 	if (ret)
 		goto err_cdev_exit;
+	ret = usbback_platform_init();
+	if (ret)
+		goto err_pci_exit;
 	return 0;
 
+err_pci_exit:
+	usbback_pci_exit();
 err_cdev_exit:
 	usbback_cdev_exit();
 err_rules_exit:
@@ -37,6 +42,7 @@ err_debugfs_exit:
 
 static void __exit usbback_exit(void)
 {
+	usbback_platform_exit();
 	usbback_pci_exit();
 	usbback_cdev_exit();
 	usbback_rules_exit();

@@ -185,7 +185,7 @@ static ssize_t channels_write(struct file *file, struct kobject *kobj,
 	for (n = 0; n < len && buf[n] != ' '; n++)
 		;
 	if (!n || n >= sizeof(address) || memchr(buf, '\0', n))
-		return complain("channels", "the first word is no PCI address",
+		return complain("channels", "the first word is no PCI address or name of a device",
 				-EINVAL);
 	if (n == len || !usbback_spec_valid_vm(buf + n + 1, len - n - 1))
 		return complain("channels",

@@ -170,5 +170,18 @@ static inline void usbback_pci_exit(void)
 {
 }
 #endif
+#ifdef CONFIG_OF
+int usbback_platform_init(void);
+void usbback_platform_exit(void);
+#else
+static inline int usbback_platform_init(void)
+{
+	return 0;
+}
+
+static inline void usbback_platform_exit(void)
+{
+}
+#endif
 
 #endif /* USBBACK_H */

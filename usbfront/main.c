@@ -22,8 +22,13 @@ static int __init usbfront_init(void)
 	ret = usbfront_pci_init();
 	if (ret)
 		goto err_cdev;
+	ret = usbfront_platform_init();
+	if (ret)
+		goto err_pci;
 	return 0;
 
+err_pci:
+	usbfront_pci_exit();
 err_cdev:
 	usbfront_cdev_exit();
 err_vusb:
@@ -35,6 +40,7 @@ err_debugfs:
 
 static void __exit usbfront_exit(void)
 {
+	usbfront_platform_exit();
 	usbfront_pci_exit();
 	usbfront_cdev_exit();
 	usbfront_vusb_exit();
