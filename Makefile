@@ -2,6 +2,12 @@
 #
 # "make help" lists the targets.  What the modules are made of is in Kbuild.
 
+# Debian's headers of another architecture are fetched, unpacked in the cache.
+ifeq ($(ARCH)-$(filter aarch64,$(shell uname -m)),arm64-)
+KDIR	?= $(shell tests/lib/kernels.py headers 6.1-arm64)
+CROSS_COMPILE ?= aarch64-linux-gnu-
+export ARCH CROSS_COMPILE
+endif
 KDIR	?= /lib/modules/$(shell uname -r)/build
 PREFIX	?= /usr/local
 CACHE	:= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/usbif
@@ -24,6 +30,10 @@ tools:
 install: tools
 	$(MAKE) -C tools install PREFIX=$(PREFIX)
 
+dtbs:
+	@for f in dts-overlays/*.dtso; do \
+		dtc -q -@ -I dts -O dtb -o "$${f%.dtso}.dtbo" "$$f" || exit 1; done
+
 demo:
 	@tests/lib/setup.sh
 	@tests/demo/demo.py
@@ -45,7 +55,7 @@ check:
 	@tests/check.sh
 
 clean:
-	@rm -rf *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers .tmp_versions
+	@rm -rf dts-overlays/*.dtbo *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers .tmp_versions
 	@for d in ring usbback usbfront; do rm -f $$d/*.o $$d/.*.cmd $$d/*.mod; done
 	@find tests -name __pycache__ -type d -exec rm -rf {} +
 	@for d in tools tests; do \
@@ -55,10 +65,11 @@ clean-cache:
 	rm -rf $(CACHE)
 
 help:
-	@echo 'modules          usbback.ko and usbfront.ko for the running kernel, or KDIR=...'
+	@echo 'modules          usbback.ko and usbfront.ko for the running kernel, KDIR=... or ARCH=arm64'
 	@echo 'modules_install  install them below /lib/modules'
 	@echo 'tools            usbctl'
 	@echo 'install          install usbctl and its manual page below PREFIX=$(PREFIX)'
+	@echo 'dtbs             device tree overlays (dtc)'
 	@echo 'demo             show it all at work in emulated machines (FILE=path, BREAK=usbfront)'
 	@echo 'test             run the tests (ONLY=regex: programs or cases)'
 	@echo 'test-long        the same with larger counts; goes on where it was broken off'
@@ -68,5 +79,5 @@ help:
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install tools install demo test test-long bench check clean \
+.PHONY: modules modules_install tools install dtbs demo test test-long bench check clean \
 	clean-cache help
