@@ -84,23 +84,28 @@ def newer_than(target: Path, *sources: Path) -> bool:
     return all(s.stat().st_mtime <= stamp for s in sources)
 
 
+COMPILERS = {"amd64": "gcc", "arm64": "aarch64-linux-gnu-gcc"}
+
+
 def compile_tool(name: str, *flags: str, source: Path | None = None,
                  also: Sequence[Path] = (), watch: Sequence[Path] = (),
-                 static: bool = True) -> Path:
+                 static: bool = True, arch: str = "amd64") -> Path:
     """Build the guest program tests/tools/NAME.c once, return its path.
 
     Static, because it also has to run where nothing but a kernel is, unless
-    one of its libraries is shared only.  Further files to compile are also,
+    one of its libraries is shared only.  For another arch, by Debian's name of
+    it, a cross compiler is used.  Further files to compile are also,
     those it includes watch.
     """
     source = source or TREE / "tests" / "tools" / f"{name}.c"
-    target = cache_dir() / "bin" / name
+    target = cache_dir() / "bin" / (name if arch == "amd64" else
+                                    f"{name}.{arch}")
     with lock("bin"):
         if newer_than(target, source, *also, *watch):
             return target
         target.parent.mkdir(exist_ok=True)
         tmp = target.with_name(f".{name}.{os.getpid()}")
-        subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra",
+        subprocess.run([COMPILERS[arch], "-std=gnu11", "-O2", "-Wall", "-Wextra",
                         *(["-static"] if static else []),
                         "-o", str(tmp), str(source),
                         *map(str, also), "-lpthread", *flags], check=True)

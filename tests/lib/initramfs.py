@@ -148,9 +148,21 @@ def _store(archive: Cpio, name: str) -> Path:
     return path
 
 
-def _agent(archive: Cpio) -> None:
+def _agent(archive: Cpio, series: str) -> None:
     archive.console()
-    archive.file("init", compile_tool("agent").read_bytes(), 0o755)
+    agent = compile_tool("agent", arch=kernels.arch(series))
+    archive.file("init", agent.read_bytes(), 0o755)
+
+
+def _modprobe(archive: Cpio, series: str, names: Iterable[str]) -> None:
+    """What modprobe needs to find the modules that only lie there."""
+    lines = []
+    for name in names:
+        paths = [f"/modules/{p.name.removesuffix('.xz')}"
+                 for p in module_files(series, [name])]
+        lines.append(f"{paths[-1]}: {' '.join(reversed(paths[:-1]))}\n")
+    archive.file(f"lib/modules/{kernels.release(series)}/modules.dep",
+                 "".join(lines).encode())
 
 
 def _modules(archive: Cpio, paths: Iterable[Path], load: bool) -> list[str]:
@@ -166,7 +178,7 @@ def _modules(archive: Cpio, paths: Iterable[Path], load: bool) -> list[str]:
 def shared_root(series: str) -> Path:
     """The initramfs of a guest whose root is the machine's own."""
     archive = Cpio()
-    _agent(archive)
+    _agent(archive, series)
     lines = _modules(archive, module_files(series, SHARED_ROOT_MODULES), True)
     archive.file("modules.list", "".join(lines).encode())
     return _store(archive, f"root-{series}")
@@ -182,8 +194,8 @@ def alone(series: str, modules: Iterable[str] = (),
     files maps a path in the guest to a path here, or to its content.
     """
     archive = Cpio()
-    _agent(archive)
-    busybox = Path("/bin/busybox").read_bytes()
+    _agent(archive, series)
+    busybox = kernels.busybox(series).read_bytes()
     archive.file("bin/busybox", busybox, 0o755)
     applets = subprocess.run(["/bin/busybox", "--list"], check=True, text=True,
                              stdout=subprocess.PIPE).stdout.split()
@@ -202,7 +214,9 @@ def alone(series: str, modules: Iterable[str] = (),
     archive.file("etc/group", b"root:x:0:\n")
     lines = _modules(archive, module_files(series, (*BASE_MODULES, *modules)),
                      True)
+    extra_modules = tuple(extra_modules)
     _modules(archive, module_files(series, extra_modules), False)
+    _modprobe(archive, series, extra_modules)
     archive.file("modules.list", "".join(lines).encode())
     for target, origin in (files or {}).items():
         if isinstance(origin, bytes):

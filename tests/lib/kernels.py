@@ -40,12 +40,24 @@ SUITES = {
     "6.1": ("bookworm", "bookworm-updates", "bookworm-security"),
     "6.12": ("bookworm-backports",),
 }
+# Of another architecture; built for with a cross compiler.
+FOREIGN = {
+    "6.1-arm64": SUITES["6.1"],
+}
+MAKE = {
+    "arm64": ("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
+}
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCE_FILES = ("tools/usb/testusb.c", "scripts/checkpatch.pl",
                 "scripts/spelling.txt", "scripts/const_structs.checkpatch",
                 "tools/testing/selftests/run_kselftest.sh",
                 "tools/testing/selftests/kselftest/runner.sh",
                 "tools/testing/selftests/kselftest/prefix.pl")
+
+
+def arch(series: str) -> str:
+    """Debian's name of the architecture a kernel is for."""
+    return series.partition("-")[2] if series in FOREIGN else "amd64"
 
 
 class Mirrors(NamedTuple):
@@ -110,7 +122,7 @@ class Apt:
         signed = f" [signed-by={KEYRING}]" if Path(KEYRING).exists() else ""
         where = mirrors()
         lines = []
-        for suite in SUITES[series]:
+        for suite in (SUITES | FOREIGN)[series]:
             uri = (where.security if suite.endswith("-security")
                    else where.main)
             lines.append(f"deb{signed} {uri} {suite} main\n")
@@ -125,7 +137,7 @@ class Apt:
             "Dir::Etc::preferences": "/dev/null",
             "Dir::Etc::preferencesparts": self.root / "etc/parts",
             "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
+            "APT::Architectures": ",".join(sorted({"amd64", arch(series)})),
             "APT::Sandbox::User": "",
             "APT::Update::Post-Invoke-Success": "",
             "Acquire::Languages": "none",
@@ -160,7 +172,7 @@ class Apt:
         files = []
         for name in packages:
             version = self.show(name)["Version"].replace(":", "%3a")
-            files.append((name, f"{name}_{version}_"))
+            files.append((name, f"{name.partition(':')[0]}_{version}_"))
         debs = self.root / "debs"
         have = {p.name for p in debs.iterdir()}
         missing = [name for name, start in files
@@ -229,7 +241,9 @@ def finish(root: Path, final: Path, series: str, version: str) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to("../../../headers")
     (root / "boot/vmlinuz").symlink_to(f"vmlinuz-{release}")
-    elf = uncompressed((root / "boot/vmlinuz").read_bytes())
+    elf = b""
+    if series not in FOREIGN:
+        elf = uncompressed((root / "boot/vmlinuz").read_bytes())
     if elf.startswith(b"\x7fELF"):
         (root / "boot/vmlinux").write_bytes(elf)
     say(f"indexing the modules of {release}")
@@ -240,9 +254,9 @@ def finish(root: Path, final: Path, series: str, version: str) -> None:
 
 def fetch(series: str) -> Path:
     """Directory of the kernel of that series, fetched if need be."""
-    if series not in SUITES:
+    if series not in SUITES | FOREIGN:
         sys.exit(f"kernels.py: unknown series '{series}', "
-                 f"known: {', '.join(SUITES)}")
+                 f"known: {', '.join(SUITES | FOREIGN)}")
     final = cache_dir() / "kernels" / series
     if (final / "info.json").exists():
         return final
@@ -252,13 +266,18 @@ def fetch(series: str) -> Path:
         apt = Apt(series)
         say(f"fetching the package lists for kernel {series}")
         apt.run("update")
-        image = next(d for d in apt.depends("linux-image-amd64")
-                     if d.startswith("linux-image-"))
+        suffix = f":{arch(series)}" if series in FOREIGN else ""
+        image = next(
+            d for d in apt.depends(f"linux-image-{arch(series)}{suffix}")
+            if d.startswith("linux-image-")) + suffix
         version = apt.show(image)["Version"]
         headers = image.replace("linux-image-", "linux-headers-")
+        # What runs while modules are built is for this machine.
         packages = [image, headers] + [
             d for d in apt.depends(headers)
             if re.match(r"linux-(headers|kbuild)-", d)]
+        if series in FOREIGN:
+            packages.append(f"busybox-static{suffix}")
         say(f"fetching {' '.join(packages)} {version}")
         debs = apt.download(packages)
         with fresh_dir(final) as root:
@@ -274,6 +293,11 @@ def release(series: str) -> str:
     """The release of the cached kernel, as uname -r prints it."""
     info = json.loads((fetch(series) / "info.json").read_bytes())
     return info["release"]
+
+
+def busybox(series: str) -> Path:
+    """A static busybox that runs on that kernel."""
+    return (fetch(series) if series in FOREIGN else Path("/")) / "bin/busybox"
 
 
 def headers(series: str) -> Path:
@@ -349,7 +373,8 @@ def make_modules(series: str, target: Path, *flags: str) -> None:
     sync_sources(target)
     done = subprocess.run(
         ["make", "-s", "-C", str(headers(series)), f"M={target}",
-         f"-j{os.cpu_count()}", "W=1", *flags, "modules"], check=False,
+         f"-j{os.cpu_count()}", "W=1", *MAKE.get(arch(series), ()), *flags,
+         "modules"], check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in done.stdout.splitlines():
         if not EXPECTED.search(line):
@@ -384,13 +409,13 @@ def main() -> None:
     parser.add_argument("command", choices=("path", "release", "headers",
                                             "build", "rebuild", "source",
                                             "fetch"))
-    parser.add_argument("series", nargs="?", choices=tuple(SUITES))
+    parser.add_argument("series", nargs="?", choices=tuple(SUITES | FOREIGN))
     parser.add_argument("flags", nargs="*")
     args = parser.parse_args()
     if args.command == "source":
         print(source())
     elif args.command == "fetch":
-        for series in SUITES:
+        for series in SUITES | FOREIGN:
             fetch(series)
         source()
     elif args.series is None:
