@@ -21,6 +21,10 @@ run="qemu-system-x86 qemu-utils busybox-static cpio python3 iproute2 usbutils
 	fio dosfstools e2fsprogs mtools cryptsetup-bin dmsetup
 	debian-archive-keyring util-linux alsa-utils usbip udev"
 
+# Guests of another architecture, which a device tree describes.
+arm="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
+	device-tree-compiler dt-schema"
+
 is_there() {
 	local status
 
@@ -34,8 +38,8 @@ missing() {
 	# One question for all; only what it does not know is looked at again.
 	# shellcheck disable=SC2086,SC2016
 	known=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' \
-		$build $check $run 2>/dev/null || true)
-	for package in $build $check $run; do
+		$build $check $run $arm 2>/dev/null || true)
+	for package in $build $check $run $arm; do
 		[[ $'\n'$known$'\n' == *$'\n'"installed $package"$'\n'* ]] ||
 			is_there "$package" || echo "$package"
 	done
