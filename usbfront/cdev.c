@@ -9,7 +9,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/uaccess.h>
-#include "usbfront.h"
+#include "makers.h"
 #include "usbif_ioctl.h"
 
 #define KIND_FD		"fd"

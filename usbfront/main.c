@@ -4,7 +4,7 @@
  * the parts come and go.
  */
 #include <linux/module.h>
-#include "usbfront.h"
+#include "makers.h"
 
 static int __init usbfront_init(void)
 {

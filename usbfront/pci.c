@@ -6,7 +6,7 @@
  */
 #include <linux/module.h>
 #include <linux/pci.h>
-#include "power.h"
+#include "makers.h"
 
 static int usbfront_pci_probe(struct pci_dev *pdev,
 			      const struct pci_device_id *id)

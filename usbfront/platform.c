@@ -6,7 +6,7 @@
 #include <linux/mod_devicetable.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
-#include "power.h"
+#include "makers.h"
 
 static int usbfront_platform_probe(struct platform_device *pdev)
 {

@@ -5,7 +5,7 @@
  */
 #include <linux/interrupt.h>
 #include <linux/pm.h>
-#include "power.h"
+#include "makers.h"
 
 /*
  * The devices are suspended. A doorbell ends suspend to idle if one of them may wake up

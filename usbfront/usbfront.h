@@ -780,23 +780,4 @@ void usbfront_debugfs_exit(void);
 void usbfront_debugfs_add(struct usbfront *uf);
 void usbfront_debugfs_del(struct usbfront *uf);
 
-/* cdev.c, pci.c, platform.c, sleep.c */
-int usbfront_cdev_init(void);
-void usbfront_cdev_exit(void);
-#ifdef CONFIG_PCI
-int usbfront_pci_init(void);
-void usbfront_pci_exit(void);
-#else
-static inline int usbfront_pci_init(void) { return 0; }
-static inline void usbfront_pci_exit(void) { }
-#endif
-#ifdef CONFIG_OF
-int usbfront_platform_init(void);
-void usbfront_platform_exit(void);
-#else
-static inline int usbfront_platform_init(void) { return 0; }
-static inline void usbfront_platform_exit(void) { }
-#endif
-extern const struct dev_pm_ops usbfront_pm;
-
 #endif /* USBFRONT_H */
