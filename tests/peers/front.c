@@ -470,23 +470,26 @@ static void put_le32(u8 *p, u32 v)
 	p[3] = v >> 24;
 }
 
+static void call_endpoint(struct front_dev *dev, u8 op, u8 endpoint)
+{
+	struct usbif_request req = front_req(dev, 3, op);
+	u8 status;
+
+	req.endpoint = endpoint;
+	status = front_call(dev->f, &req).status;
+	if (status)
+		die("operation %u on %02x: status %u", op, endpoint, status);
+}
+
 /* Waits for a part of a command; clears a stall, which is legal there. */
 static bool finish_part(struct front_dev *dev, const struct usbif_request *req)
 {
 	struct usbif_response rsp = front_call(dev->f, req);
-	struct usbif_request more;
 
-	if (rsp.flags & USBIF_RSP_HELD) {
-		more = front_req(dev, 3, USBIF_OP_RESTART);
-		more.endpoint = req->endpoint;
-		if (front_call(dev->f, &more).status)
-			die("restart failed");
-	}
+	if (rsp.flags & USBIF_RSP_HELD)
+		call_endpoint(dev, USBIF_OP_RESTART, req->endpoint);
 	if (rsp.status == USBIF_ST_STALL) {
-		more = front_req(dev, 3, USBIF_OP_CLEAR_HALT);
-		more.endpoint = req->endpoint;
-		if (front_call(dev->f, &more).status)
-			die("clear halt failed");
+		call_endpoint(dev, USBIF_OP_CLEAR_HALT, req->endpoint);
 	} else if (rsp.status) {
 		die("bulk %02x: status %u", req->endpoint, rsp.status);
 	}
