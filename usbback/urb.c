@@ -162,8 +162,8 @@ static u8 end_status(const struct usbback_slot *slot, int error)
 		return USBIF_ST_OK;
 	if (was_unlinked(error))
 		return unlinked_status(slot);
-	/* The USB core has emptied the endpoint. */
-	if (error == -ESHUTDOWN && slot->kill)
+	/* The USB core has emptied the endpoint; those taken back nobody cancelled. */
+	if (error == -ESHUTDOWN && slot->kill > KILL_TAKEBACK)
 		return unlinked_status(slot);
 	/* One that is being removed fails in many ways, some at submission. */
 	if (state == USB_STATE_NOTATTACHED)
