@@ -488,11 +488,10 @@ static bool finish_part(struct front_dev *dev, const struct usbif_request *req)
 
 	if (rsp.flags & USBIF_RSP_HELD)
 		call_endpoint(dev, USBIF_OP_RESTART, req->endpoint);
-	if (rsp.status == USBIF_ST_STALL) {
+	if (rsp.status == USBIF_ST_STALL)
 		call_endpoint(dev, USBIF_OP_CLEAR_HALT, req->endpoint);
-	} else if (rsp.status) {
+	else if (rsp.status)
 		die("bulk %02x: status %u", req->endpoint, rsp.status);
-	}
 	return !rsp.status;
 }
 
