@@ -23,7 +23,7 @@ from pathlib import Path
 from cache import TREE, compile_tool
 from stockusbip import imported
 from usbif import Loop
-from vm import VM
+from vm import VM, VMTimeout
 
 # Octets of an isochronous packet and Mbit/s as sysfs tells it, by speed.
 PACKET = {"full": 1023, "high": 3 * 1024, "super": 16 * 3 * 1024}
@@ -75,7 +75,11 @@ class Emulated:
 
     def busid(self) -> str:
         """Its bus ID, where it really is plugged in."""
-        return imported(self.vm, self.name)
+        try:
+            return imported(self.vm, self.name)
+        except VMTimeout as error:
+            raise AssertionError(f"{self.name} is on no port: "
+                                 f"{self.job.output()}") from error
 
 
 class Iso(Emulated):

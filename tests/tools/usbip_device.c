@@ -598,8 +598,8 @@ static void take(void)
 static void attach(const char *port)
 {
 	int fds[2], size = 4 << 20;
+	int fd, n, left = 1000;
 	char text[64];
-	int fd, n;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
 		die("socketpair");
@@ -610,8 +610,12 @@ static void attach(const char *port)
 	if (fd < 0)
 		die(ATTACH);
 	n = snprintf(text, sizeof(text), "%s %d 1 %d", port, fds[1], usbip_speed);
-	if (write(fd, text, n) != n)
-		die(ATTACH);
+	/* A port is free again some time after its device has gone from the bus. */
+	while (write(fd, text, n) != n) {
+		if (errno != EBUSY || !left--)
+			die(ATTACH);
+		usleep(10000);
+	}
 	close(fd);
 	close(fds[1]);
 }
