@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Channels on nodes of a device tree. The virtual machine at the other end is the name of
- * the channel, if the node has a label.
+ * Channels on nodes of a device tree that say that this end is the frontend. Their names are
+ * those of the devices.
  */
 #include <linux/mod_devicetable.h>
 #include <linux/module.h>
