@@ -5,10 +5,13 @@
  * ends with usbif_chan_release().
  */
 #include <linux/highmem.h>
+#include <linux/interrupt.h>
+#include <linux/io.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/string.h>
 #include "chan.h"
+#include "proto.h"
 
 /**
  * usbif_chan_start - begin to deliver events
@@ -117,4 +120,81 @@ void usbif_chan_write(struct usbif_chan *chan, u64 offset, const void *src,
 		memcpy_to_page(chan->pages[offset >> PAGE_SHIFT],
 			       offset_in_page(offset), src, step);
 	}
+}
+
+/* ---- kinds whose region is not memory of this kernel, with an interrupt ---- */
+
+/**
+ * usbif_chan_map - map the region
+ * @chan: channel that is being made
+ * @start: physical address
+ * @size: octets
+ *
+ * Return: 0, -ENODEV for a size that no region has, -ENOMEM.
+ */
+int usbif_chan_map(struct usbif_chan *chan, resource_size_t start, u64 size)
+{
+	void *base;
+
+	if (size < USBIF_REGION_MIN || size > USBIF_REGION_MAX)
+		return -ENODEV;
+	base = memremap(start, size, MEMREMAP_WB);
+	if (!base)
+		return -ENOMEM;
+	chan->base = (void __usbif __force *)base;
+	chan->ctl = chan->base;
+	chan->size = size;
+	chan->ctl_size = PAGE_ALIGN(USBIF_CTL_SIZE);
+	return 0;
+}
+
+/**
+ * usbif_chan_unmap - undo usbif_chan_map()
+ * @chan: channel
+ */
+void usbif_chan_unmap(struct usbif_chan *chan)
+{
+	memunmap((void __force *)chan->base);
+}
+
+static irqreturn_t chan_irq(int irq, void *data)
+{
+	struct usbif_chan *chan = data;
+
+	atomic_long_inc(&chan->events);
+	chan->event(chan);
+	return IRQ_HANDLED;
+}
+
+/**
+ * usbif_chan_irq_start - usbif_chan_ops.start of a channel with an interrupt
+ * @chan: channel
+ *
+ * Return: 0, -EBUSY if it is started, or what request_irq() says.
+ */
+int usbif_chan_irq_start(struct usbif_chan *chan)
+{
+	int ret;
+
+	if (chan->irq_started)
+		return -EBUSY;
+	ret = request_irq(chan->irq, chan_irq, 0, dev_name(chan->dev), chan);
+	if (ret)
+		return ret;
+	chan->irq_started = true;
+	/* Nobody can tell whether the other side rang before the handler was there. */
+	chan->event(chan);
+	return 0;
+}
+
+/**
+ * usbif_chan_irq_stop - usbif_chan_ops.stop of a channel with an interrupt
+ * @chan: channel
+ */
+void usbif_chan_irq_stop(struct usbif_chan *chan)
+{
+	if (!chan->irq_started)
+		return;
+	free_irq(chan->irq, chan);
+	chan->irq_started = false;
 }

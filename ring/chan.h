@@ -49,6 +49,7 @@ struct usbif_chan_ops {
  * @pages: struct pages of the whole region (kind fd), or NULL
  * @base: the whole region mapped (other kinds), or NULL
  * @irq: interrupt of the doorbell, or 0 (kind fd)
+ * @irq_started: it is requested
  * @peer: our number on the transport (ivshmem: IVPosition), 0 otherwise
  * @event: set before start: the other side has rung. Hard interrupt context or
  *	with a wait queue lock held and interrupts off: may only wake a thread
@@ -69,6 +70,7 @@ struct usbif_chan {
 	struct page **pages;
 	void __usbif *base;
 	int irq;
+	bool irq_started;
 	unsigned int peer;
 	void (*event)(struct usbif_chan *chan);
 	void *priv;
@@ -102,6 +104,12 @@ struct usbif_chan *usbif_chan_ivshmem_create(struct pci_dev *pdev,
 struct usbif_chan *usbif_chan_platform_create(struct platform_device *pdev,
 					      enum usbif_role role);
 const char *usbif_chan_platform_label(struct platform_device *pdev);
+
+/* What kinds with an interrupt and a region behind @chan->base have in common. */
+int usbif_chan_map(struct usbif_chan *chan, resource_size_t start, u64 size);
+void usbif_chan_unmap(struct usbif_chan *chan);
+int usbif_chan_irq_start(struct usbif_chan *chan);
+void usbif_chan_irq_stop(struct usbif_chan *chan);
 
 int usbif_chan_start(struct usbif_chan *chan);
 void usbif_chan_stop(struct usbif_chan *chan);

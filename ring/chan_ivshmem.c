@@ -13,7 +13,6 @@
  * Lifetime. Made in probe(), released in remove() of the PCI driver.
  */
 #include <linux/dma-mapping.h>
-#include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/ktime.h>
 #include <linux/pci.h>
@@ -34,14 +33,12 @@
  * @pdev: PCI device
  * @regs: BAR 0
  * @bell: value that rings the other side
- * @started: the interrupt is requested
  */
 struct chan_ivshmem {
 	struct usbif_chan chan;
 	struct pci_dev *pdev;
 	void __iomem *regs;
 	u32 bell;
-	bool started;
 };
 
 static struct chan_ivshmem *to_ivshmem(struct usbif_chan *chan)
@@ -55,42 +52,6 @@ static void chan_ivshmem_kick(struct usbif_chan *chan)
 	struct chan_ivshmem *iv = to_ivshmem(chan);
 
 	writel(iv->bell, iv->regs + REG_DOORBELL);
-}
-
-static irqreturn_t chan_ivshmem_irq(int irq, void *data)
-{
-	struct usbif_chan *chan = data;
-
-	atomic_long_inc(&chan->events);
-	chan->event(chan);
-	return IRQ_HANDLED;
-}
-
-static int chan_ivshmem_start(struct usbif_chan *chan)
-{
-	struct chan_ivshmem *iv = to_ivshmem(chan);
-	int ret;
-
-	if (iv->started)
-		return -EBUSY;
-	ret = request_irq(chan->irq, chan_ivshmem_irq, 0,
-			  dev_name(chan->dev), chan);
-	if (ret)
-		return ret;
-	iv->started = true;
-	/* Nobody can tell whether a message came before the handler did. */
-	chan->event(chan);
-	return 0;
-}
-
-static void chan_ivshmem_stop(struct usbif_chan *chan)
-{
-	struct chan_ivshmem *iv = to_ivshmem(chan);
-
-	if (!iv->started)
-		return;
-	free_irq(chan->irq, chan);
-	iv->started = false;
 }
 
 static int regs_map(struct chan_ivshmem *iv)
@@ -116,26 +77,11 @@ static int regs_map(struct chan_ivshmem *iv)
 static int region_map(struct chan_ivshmem *iv)
 {
 	struct pci_dev *pdev = iv->pdev;
-	u64 size = pci_resource_len(pdev, BAR_REGION);
-	void *base;
 
-	if (!(pci_resource_flags(pdev, BAR_REGION) & IORESOURCE_MEM) ||
-	    size < USBIF_REGION_MIN || size > USBIF_REGION_MAX)
+	if (!(pci_resource_flags(pdev, BAR_REGION) & IORESOURCE_MEM))
 		return -ENODEV;
-	base = memremap(pci_resource_start(pdev, BAR_REGION), size,
-			MEMREMAP_WB);
-	if (!base)
-		return -ENOMEM;
-	iv->chan.base = (void __usbif __force *)base;
-	iv->chan.ctl = iv->chan.base;
-	iv->chan.size = size;
-	iv->chan.ctl_size = PAGE_ALIGN(USBIF_CTL_SIZE);
-	return 0;
-}
-
-static void region_unmap(struct chan_ivshmem *iv)
-{
-	memunmap((void __force *)iv->chan.base);
+	return usbif_chan_map(&iv->chan, pci_resource_start(pdev, BAR_REGION),
+			      pci_resource_len(pdev, BAR_REGION));
 }
 
 /* -ENODEV unless the identity says that we have @role. Finds whom to ring. */
@@ -219,7 +165,7 @@ static void chan_ivshmem_release(struct usbif_chan *chan)
 
 	pci_free_irq_vectors(pdev);
 	pci_clear_master(pdev);
-	region_unmap(iv);
+	usbif_chan_unmap(&iv->chan);
 	pci_iounmap(pdev, iv->regs);
 	pci_release_regions(pdev);
 	pci_disable_device(pdev);
@@ -231,8 +177,8 @@ static const struct usbif_chan_ops chan_ivshmem_ops = {
 	.kind = "ivshmem",
 	.is_device = true,
 	.kick = chan_ivshmem_kick,
-	.start = chan_ivshmem_start,
-	.stop = chan_ivshmem_stop,
+	.start = usbif_chan_irq_start,
+	.stop = usbif_chan_irq_stop,
 	.release = chan_ivshmem_release,
 };
 
@@ -294,7 +240,7 @@ struct usbif_chan *usbif_chan_ivshmem_create(struct pci_dev *pdev,
 	return &iv->chan;
 
 err_unmap_region:
-	region_unmap(iv);
+	usbif_chan_unmap(&iv->chan);
 err_unmap_regs:
 	pci_iounmap(pdev, iv->regs);
 err_release_regions:

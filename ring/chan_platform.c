@@ -21,7 +21,6 @@
  * Lifetime. Made in probe(), released in remove() of the platform driver.
  */
 #include <linux/dma-mapping.h>
-#include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/irq.h>
 #include <linux/of.h>
@@ -29,20 +28,17 @@
 #include <linux/platform_device.h>
 #include <linux/slab.h>
 #include "chan.h"
-#include "proto.h"
 
 /**
  * struct chan_platform - a channel of kind platform
  * @chan: what the modules see
  * @bell: doorbell register
  * @value: what rings the other side
- * @is_started: the interrupt is requested
  */
 struct chan_platform {
 	struct usbif_chan chan;
 	void __iomem *bell;
 	u32 value;
-	bool is_started;
 };
 
 static struct chan_platform *to_platform(struct usbif_chan *chan)
@@ -61,48 +57,12 @@ static void chan_platform_kick(struct usbif_chan *chan)
 	writel(pl->value, pl->bell);
 }
 
-static irqreturn_t chan_platform_irq(int irq, void *data)
-{
-	struct usbif_chan *chan = data;
-
-	atomic_long_inc(&chan->events);
-	chan->event(chan);
-	return IRQ_HANDLED;
-}
-
-static int chan_platform_start(struct usbif_chan *chan)
-{
-	struct chan_platform *pl = to_platform(chan);
-	int ret;
-
-	if (pl->is_started)
-		return -EBUSY;
-	ret = request_irq(chan->irq, chan_platform_irq, 0, dev_name(chan->dev),
-			  chan);
-	if (ret)
-		return ret;
-	pl->is_started = true;
-	/* What was rung before went nowhere. */
-	chan->event(chan);
-	return 0;
-}
-
-static void chan_platform_stop(struct usbif_chan *chan)
-{
-	struct chan_platform *pl = to_platform(chan);
-
-	if (!pl->is_started)
-		return;
-	free_irq(chan->irq, chan);
-	pl->is_started = false;
-}
-
 static void chan_platform_release(struct usbif_chan *chan)
 {
 	struct chan_platform *pl = to_platform(chan);
 
 	iounmap(pl->bell);
-	memunmap((void __force *)chan->base);
+	usbif_chan_unmap(chan);
 	put_device(chan->dev);
 	kfree(pl);
 }
@@ -111,8 +71,8 @@ static const struct usbif_chan_ops chan_platform_ops = {
 	.kind = "platform",
 	.is_device = true,
 	.kick = chan_platform_kick,
-	.start = chan_platform_start,
-	.stop = chan_platform_stop,
+	.start = usbif_chan_irq_start,
+	.stop = usbif_chan_irq_stop,
 	.release = chan_platform_release,
 };
 
@@ -172,19 +132,13 @@ static int region_find(struct device *dev, struct resource *res)
 static int region_map(struct usbif_chan *chan)
 {
 	struct resource res;
-	void *base;
 	int ret;
 
 	ret = region_find(chan->dev, &res);
 	if (ret)
 		return ret;
-	base = memremap(res.start, resource_size(&res), MEMREMAP_WB);
-	if (!base)
+	if (usbif_chan_map(chan, res.start, resource_size(&res)))
 		return refuse(chan->dev, "memory-region", "can't be mapped");
-	chan->base = (void __usbif __force *)base;
-	chan->ctl = chan->base;
-	chan->size = resource_size(&res);
-	chan->ctl_size = PAGE_ALIGN(USBIF_CTL_SIZE);
 	return 0;
 }
 
@@ -275,7 +229,7 @@ struct usbif_chan *usbif_chan_platform_create(struct platform_device *pdev,
 	return &pl->chan;
 
 err_unmap:
-	memunmap((void __force *)pl->chan.base);
+	usbif_chan_unmap(&pl->chan);
 err_free:
 	put_device(&pdev->dev);
 	kfree(pl);
