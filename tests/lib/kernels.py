@@ -113,8 +113,8 @@ def mirrors() -> Mirrors:
 class Apt:
     """An apt of our own: private lists, state and cache."""
 
-    def __init__(self, series: str) -> None:
-        self.root = cache_dir() / "apt" / series
+    def __init__(self, series: str, name: str = "") -> None:
+        self.root = cache_dir() / "apt" / (name or series)
         for sub in ("etc/parts", "state/lists/partial",
                     "cache/archives/partial", "debs"):
             (self.root / sub).mkdir(parents=True, exist_ok=True)
@@ -305,6 +305,26 @@ def headers(series: str) -> Path:
     return fetch(series) / "headers"
 
 
+def source_archive() -> Path:
+    """The kernel's source as Debian packs it."""
+    final = cache_dir() / "kernels" / "source" / "linux-source-6.1.tar.xz"
+    if final.exists():
+        return final
+    with lock("kernel-archive"):
+        if final.exists():
+            return final
+        apt = Apt("6.1", "source")
+        say("fetching linux-source-6.1")
+        apt.run("update")
+        deb = apt.download(["linux-source-6.1"])[0]
+        with fresh_dir(final.parent) as root:
+            unpack(deb, root)
+            next((root / "usr/src").glob("*.tar.xz")).rename(root / final.name)
+            shutil.rmtree(root / "usr")
+        shutil.rmtree(apt.root)
+    return final
+
+
 def source() -> Path:
     """Directory with the few files we use of the kernel's source package."""
     final = cache_dir() / "kernels" / "source-6.1"
@@ -314,17 +334,13 @@ def source() -> Path:
 
     if complete():
         return final
+    archive = source_archive()
     with lock("kernel-source"):
         if complete():
             return final
-        apt = Apt("6.1")
-        apt.run("update")
-        deb = apt.download(["linux-source-6.1"])[0]
-        say(f"unpacking the few files used of {deb.name}")
+        say(f"unpacking the few files used of {archive.name}")
         with fresh_dir(final) as root:
-            unpack(deb, root)
-            archive = next((root / "usr/src").glob("linux-source-*.tar.xz"))
-            top = archive.name.removesuffix(".tar.xz")
+            top = "linux-source-6.1"
             want = {f"{top}/{name}" for name in SOURCE_FILES}
             with tarfile.open(archive, "r|xz") as tar:
                 for member in tar:
@@ -337,9 +353,7 @@ def source() -> Path:
                 sys.exit(f"kernels.py: {archive.name} lacks {want}")
             for sub in ("tools", "scripts"):
                 (root / top / sub).rename(root / sub)
-            shutil.rmtree(root / "usr")
             shutil.rmtree(root / top)
-        shutil.rmtree(apt.root)
     return final
 
 
