@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian kernels for the tests: image, modules, headers, and our modules.
 
-  kernels.py path SERIES     directory of the unpacked kernel (6.1, 6.12)
+  kernels.py path SERIES     directory of the unpacked kernel (6.1, 6.12, 6.1-debug)
   kernels.py release SERIES  its release, as uname -r prints it
   kernels.py headers SERIES  directory to give to make as KDIR
   kernels.py build SERIES    build usbback.ko and usbfront.ko for it, print
@@ -36,17 +36,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cache import (TREE, cache_dir, fresh_dir, lock, say,  # noqa: E402
                    write_if_changed)
 
-SUITES = {
+# The one that debugkernel.py builds.
+DEBUG = "6.1-debug"
+# UBSAN is for what is tested; the kernel itself is built without it, and most of
+# it without KASAN.
+DEBUG_FLAGS = ("UBSAN_SANITIZE=y", "KASAN_SANITIZE=y")
+ARCHIVES = {
     "6.1": ("bookworm", "bookworm-updates", "bookworm-security"),
     "6.12": ("bookworm-backports",),
 }
 # Of another architecture; built for with a cross compiler.
 FOREIGN = {
-    "6.1-arm64": SUITES["6.1"],
+    "6.1-arm64": ARCHIVES["6.1"],
 }
+# All that come as Debian's packages.
+PACKAGED = ARCHIVES | FOREIGN
 MAKE = {
     "arm64": ("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
 }
+# The kernels that the tests run on.
+SUITES = tuple(os.environ.get("USBIF_KERNELS", "").split() or ARCHIVES)
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCE_FILES = ("tools/usb/testusb.c", "scripts/checkpatch.pl",
                 "scripts/spelling.txt", "scripts/const_structs.checkpatch",
@@ -122,7 +131,7 @@ class Apt:
         signed = f" [signed-by={KEYRING}]" if Path(KEYRING).exists() else ""
         where = mirrors()
         lines = []
-        for suite in (SUITES | FOREIGN)[series]:
+        for suite in PACKAGED[series]:
             uri = (where.security if suite.endswith("-security")
                    else where.main)
             lines.append(f"deb{signed} {uri} {suite} main\n")
@@ -254,9 +263,12 @@ def finish(root: Path, final: Path, series: str, version: str) -> None:
 
 def fetch(series: str) -> Path:
     """Directory of the kernel of that series, fetched if need be."""
-    if series not in SUITES | FOREIGN:
+    if series == DEBUG:
+        import debugkernel      # which needs this module
+        return debugkernel.build()
+    if series not in PACKAGED:
         sys.exit(f"kernels.py: unknown series '{series}', "
-                 f"known: {', '.join(SUITES | FOREIGN)}")
+                 f"known: {', '.join(PACKAGED)}, {DEBUG}")
     final = cache_dir() / "kernels" / series
     if (final / "info.json").exists():
         return final
@@ -385,6 +397,8 @@ EXPECTED = re.compile(r"Skipping BTF generation|is added to multiple modules")
 def make_modules(series: str, target: Path, *flags: str) -> None:
     """Run make in a copy of the sources; ends the program if it fails."""
     sync_sources(target)
+    if series == DEBUG:
+        flags += DEBUG_FLAGS
     done = subprocess.run(
         ["make", "-s", "-C", str(headers(series)), f"M={target}",
          f"-j{os.cpu_count()}", "W=1", *MAKE.get(arch(series), ()), *flags,
@@ -423,13 +437,13 @@ def main() -> None:
     parser.add_argument("command", choices=("path", "release", "headers",
                                             "build", "rebuild", "source",
                                             "fetch"))
-    parser.add_argument("series", nargs="?", choices=tuple(SUITES | FOREIGN))
+    parser.add_argument("series", nargs="?", choices=(*PACKAGED, DEBUG))
     parser.add_argument("flags", nargs="*")
     args = parser.parse_args()
     if args.command == "source":
         print(source())
     elif args.command == "fetch":
-        for series in SUITES | FOREIGN:
+        for series in PACKAGED:
             fetch(series)
         source()
     elif args.series is None:
