@@ -23,7 +23,7 @@ HARMLESS = re.compile(r"""
     NMI\ watchdog:\ (Perf|Enabled) | kfence:\ initialized | lockdep:\ fixing
   | Unknown\ kernel\ command\ line | Spectre | mitigation
   | using\ mwait | DEBUG\ | debug: | kmemleak:\ Kernel\ memory\ leak\ detector\ initialized
-  | refcount_t:\ .*selftest
+  | refcount_t:\ .*selftest | DMA-API:\ (preallocated|debugging\ enabled)
 """, re.X | re.I)
 
 

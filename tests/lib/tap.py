@@ -32,9 +32,12 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable
 
+import checkers
 import kernels
 from vm import VM
 
+# The case that ends each program on a debug kernel.
+CHECKED = "nothing is lost, and all checkers were at work to the end"
 LONG = os.environ.get("LONG", "") not in ("", "0")
 
 
@@ -79,6 +82,8 @@ class Suite:
                  trace: Any) -> None:
         for vm in self._vms:
             vm.close()
+        if error is None and self.number and kernels.DEBUG in kernels.SUITES:
+            self._judge()
         if isinstance(error, Exception):
             self.diag("".join(traceback.format_exception(error)))
             print(f"Bail out! {type(error).__name__}: "
@@ -89,6 +94,12 @@ class Suite:
         if error is None:
             print(f"1..{self.number}", flush=True)
             sys.exit(1 if self.failed else 0)
+
+    def _judge(self) -> None:
+        """Whatever cases ran: what the debug kernel has to say at the end."""
+        only, self._only = self._only, ""
+        self.case(f"{kernels.DEBUG}: {CHECKED}", checkers.FINDINGS.judge)
+        self._only = only
 
     def vm(self, vm: VM) -> VM:
         """Have a VM closed when the suite ends."""

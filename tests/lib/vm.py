@@ -72,19 +72,27 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import checkers  # noqa: E402
 import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import klog  # noqa: E402
 from cache import TREE, cache_dir  # noqa: E402
 from transport import GuestHost, LocalHost, Process, Stream  # noqa: E402
 
-SCALE = float(os.environ.get("USBIF_TIMEOUT_SCALE", "1"))
+# How much longer everything takes on the kernels of this run.
+SLOWER = 4 if kernels.DEBUG in kernels.SUITES else 1
+SCALE = float(os.environ.get("USBIF_TIMEOUT_SCALE", "1")) * SLOWER
 HEADER = struct.Struct("<III")
 CMDLINE = ("console=ttyS0 panic=-1 mitigations=off nokaslr loglevel=7 "
            "printk.time=1 no_timer_check tsc=reliable audit=0 apparmor=0 "
            "random.trust_cpu=on cryptomgr.notests "
            "rcupdate.rcu_cpu_stall_timeout=60 watchdog_thresh=30 "
            "workqueue.cpu_intensive_thresh_us=200000")
+# A table that runs full ends the checks. KASAN alone takes an eighth of the
+# memory and, with what it does not give back at once, about as much again as
+# is in use.
+DEBUG_CMDLINE = "dma_debug_entries=65536"
+DEBUG_MEMORY = 2.5
 
 
 class VMError(Exception):
@@ -272,6 +280,9 @@ class VM:
                    initrd: Path | str | None, image: Path | str | None,
                    share: bool) -> list[str]:
         words = [CMDLINE, f"usbif.hostname={self.name}"]
+        if self.kernel == kernels.DEBUG:
+            words.append(DEBUG_CMDLINE)
+            memory = int(memory * DEBUG_MEMORY)
         if self.host:
             # There each character costs an exit of both machines, and the
             # kernel waits for it: check_log() reads the log another way.
@@ -683,6 +694,8 @@ class VM:
         if self._closing:
             return
         self._closing = True
+        if self.kernel == kernels.DEBUG and self._ready and self.alive():
+            checkers.FINDINGS.add(self)
         with contextlib.suppress(Exception):
             self.kill()
         for stream in (self._agent, self._qmp):
