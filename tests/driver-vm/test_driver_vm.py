@@ -20,13 +20,14 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 from machines import GUESTS, RULES, Machines  # noqa: E402
 import gadget  # noqa: E402
+import kernels  # noqa: E402
 from matrix import Matrix, Place  # noqa: E402
 from table import SPEEDS  # noqa: E402
 from tap import LONG, Suite, expect, expect_equal, scaled  # noqa: E402
 from workload import side_by_side, verified  # noqa: E402
 
 # At which testusb is run, unless at all.
-SPEED = {"6.1": "high", "6.12": "super"}
+SPEED = {"6.1": "high", "6.12": "super", kernels.DEBUG: "super"}
 
 
 def names(m: Machines) -> str:
@@ -249,18 +250,19 @@ def run(suite: Suite, m: Machines, prefix: str, cases: Iterable[Case]) -> None:
 
 
 def main() -> None:
-    """All of it on 6.1, what devices do on 6.12."""
+    """All of it on the first kernel, what devices do on the others."""
     scratch = Path(tempfile.mkdtemp(prefix="usbif-driver-vm."))
     try:
         with Suite() as suite:
-            for kernel in ("6.1", "6.12"):
+            for kernel in kernels.SUITES:
                 directory = scratch / kernel
                 directory.mkdir()
                 m = Machines(directory, kernel)
+                first = kernel == kernels.SUITES[0]
                 prefix = "" if kernel == "6.1" else f"{kernel}: "
                 speeds = SPEEDS if LONG else (SPEED[kernel],)
                 cases = list(in_use(m, prefix, speeds, scaled(30, 120)))
-                if not prefix:
+                if first:
                     cases += deaths(m)
                 run(suite, m, prefix, cases)
     finally:

@@ -128,7 +128,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="usbif-foreign."))
     try:
         with Suite() as suite:
-            for kernel in ("6.1", "6.12"):
+            for kernel in kernels.SUITES:
                 directory = scratch / kernel
                 directory.mkdir()
                 all_regions = regions(directory)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import kernels  # noqa: E402
 import tap  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     find_device, load_drivers)
@@ -165,7 +166,7 @@ class Cases(LoopCases):
 
 def main() -> None:
     with tap.Suite() as t:
-        for series in ("6.1", "6.12"):
+        for series in kernels.SUITES:
             vm = t.vm(VM("attach", kernel=series, memory=512))
             load_drivers(vm)
             dummies = Dummies(vm, 2)

@@ -177,7 +177,9 @@ class Cases(LoopCases):
         zero = self.dummies.source_sink("zero")
 
         def slabs() -> int:
-            self.vm.run("echo 2 > /proc/sys/vm/drop_caches; sleep 0.5")
+            self.vm.run("echo 2 > /proc/sys/vm/drop_caches; sleep 0.5; "
+                        "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; "
+                        "done 2>/dev/null", 60)
             out = self.vm.run("grep -E '^S(lab|Unreclaim):' /proc/meminfo").out
             return int(out.split()[1])
 

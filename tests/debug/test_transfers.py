@@ -1,0 +1,22 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""What moves data, on the debug kernel."""
+
+import again
+
+again.main({
+    "loopback/test_loop.py":
+        "super-speed|: (modules|storage|rule_under_load|"
+        "front_under_load|back_under_load)",
+    "loopback/test_bare.py": "",
+    "loopback/test_testusb.py": "",
+    "loopback/test_libusb.py": "",
+    "loopback/test_usbfs.py": "",
+    "loopback/test_streams.py": "",
+    "loopback/test_iso.py": "",
+    "loopback/test_speeds.py": "",
+    "loopback/test_classes.py": "",
+    "loopback/test_camera.py": "",
+    "loopback/test_sound.py": "",
+    "loopback/test_alternates.py": "",
+})
