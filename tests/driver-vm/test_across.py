@@ -27,13 +27,12 @@ from typing import Any, Callable, Iterator
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
-import kernels  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import Dummies, Gadget, find_device  # noqa: E402
 from pair import CONTROLLER, Disk, Pair  # noqa: E402
 from stockusbip import attach, detach, export, imported, serve  # noqa: E402
-from tap import LONG, Suite, expect  # noqa: E402
+from tap import LONG, Suite, expect, some_kernels  # noqa: E402
 from vm import VM  # noqa: E402
 
 # Addresses on the two links: the desk's and the other's.
@@ -277,7 +276,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="usbif-across."))
     try:
         with Suite() as t:
-            for kernel in kernels.SUITES if LONG else ("6.1",):
+            for kernel in some_kernels("6.1"):
                 directory = scratch / kernel
                 directory.mkdir()
                 pair = Pair(directory, kernel)

@@ -17,10 +17,10 @@ from typing import Callable
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
-import kernels  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from pair import Disk, Pair  # noqa: E402
-from tap import LONG, Suite, expect, expect_equal, scaled  # noqa: E402
+from tap import (LONG, Suite, expect, expect_equal, scaled,  # noqa: E402
+                 some_kernels)
 from vm import VM, Job  # noqa: E402
 
 KEY = "correct horse battery staple"
@@ -289,7 +289,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="usbif-disks."))
     try:
         with Suite() as t:
-            for kernel in kernels.SUITES if LONG else ("6.1",):
+            for kernel in some_kernels("6.1"):
                 directory = scratch / kernel
                 directory.mkdir()
                 prefix = "" if kernel == "6.1" else f"{kernel}: "
