@@ -11,7 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import checks  # noqa: E402
-import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
@@ -246,7 +245,7 @@ def run(t: tap.Suite, series: str) -> None:
 
 def main() -> None:
     with tap.Suite() as t:
-        for series in kernels.SUITES:
+        for series in tap.some_kernels("6.12"):
             run(t, series)
 
 
