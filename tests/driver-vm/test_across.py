@@ -38,7 +38,10 @@ from vm import VM  # noqa: E402
 # Addresses on the two links: the desk's and the other's.
 TO_DRIVER = ("10.9.1.1", "10.9.1.2")
 TO_GUEST = ("10.9.2.1", "10.9.2.2")
-NUMBERS = tuple(usbtest.CASES) if LONG else (2, 3, 9, 10)
+# usbip-host uses a request after it was freed when it is told to unlink one that
+# is just complete (stub_recv_cmd_unlink), so nothing that unlinks.
+NUMBERS = (tuple(sorted(usbtest.CASES.keys() - {11, 12, 24})) if LONG
+           else (2, 3, 9, 10))
 
 
 def link(scratch: Path, name: str, end: int) -> list[str]:
