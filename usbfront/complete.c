@@ -100,7 +100,7 @@ static void piece_done(struct usbfront *uf, struct usbfront_req *req,
 		usbfront_xfer_finish(uf, xfer);
 	else if (urb->stream_id && !usbfront_xfer_is_queued(xfer))
 		list_add_tail(&xfer->partial_node, &uep->partial);
-	if (uep->next || !list_empty(&uep->partial))
+	if (usbfront_ep_has_more(uep))
 		usbfront_ep_wait(uf, uep);
 }
 

@@ -671,7 +671,7 @@ void usbfront_ep_feed(struct usbfront *uf, struct usbfront_ep *uep,
 	if (uep->is_feeding)
 		return;
 	uep->is_feeding = true;
-	while ((uep->next || !list_empty(&uep->partial)) && uf->is_running)
+	while (usbfront_ep_has_more(uep) && uf->is_running)
 		if (!feed_one(uf, uep, flags))
 			break;
 	uep->is_feeding = false;

@@ -701,6 +701,12 @@ int usbfront_hub_status_data(struct usb_hcd *hcd, char *buf);
 int usbfront_hub_control(struct usb_hcd *hcd, u16 type_req, u16 value,
 			 u16 index, char *buf, u16 length);
 
+/* There are URBs that have not been submitted, or not wholly. */
+static inline bool usbfront_ep_has_more(const struct usbfront_ep *uep)
+{
+	return uep->next || !list_empty(&uep->partial);
+}
+
 /* request.c: with uf->lock held unless said otherwise */
 int usbfront_tables_alloc(struct usbfront *uf, const struct usbif_layout *lay);
 void usbfront_tables_reset(struct usbfront *uf);

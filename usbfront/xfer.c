@@ -385,20 +385,24 @@ void usbfront_xfer_abandon(struct usbfront *uf, struct usbfront_xfer *xfer,
 void usbfront_cancels_expire(struct usbfront *uf)
 {
 	struct usbfront_xfer *xfer;
+	struct usbfront_ep *uep;
 	unsigned long flags;
 
 	spin_lock_irqsave(&uf->lock, flags);
 	while (!usbfront_cancels_left(uf)) {
 		xfer = list_first_entry(&uf->cancels, struct usbfront_xfer,
 					cancel_node);
+		uep = xfer->uep;
 		if (!time_before(xfer->cancelled_at, uf->heard_at))
 			uf->is_silent = true;
 		dev_warn_ratelimited(uf->dev,
 				     "%s: no answer to an unlink on vusb %u port %u endpoint %02x\n",
-				     uf->name, xfer->uep->port->vusb->number,
-				     xfer->uep->port->number,
-				     xfer->uep->address);
+				     uf->name, uep->port->vusb->number,
+				     uep->port->number, uep->address);
 		usbfront_xfer_abandon(uf, xfer, -ESHUTDOWN);
+		/* What had to wait for its end has no completion to go on with. */
+		if (usbfront_ep_has_more(uep))
+			usbfront_ep_wait(uf, uep);
 	}
 	if (!list_empty(&uf->cancels))
 		usbfront_timer_arm(uf, usbfront_cancels_left(uf) + 1);

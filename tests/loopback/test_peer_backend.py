@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 import usbtest  # noqa: E402
+from cache import compile_tool  # noqa: E402
 from gadget import device_node, find_device  # noqa: E402
 from peers import DEBUG, DISK, PYTHON, SINK, Peer  # noqa: E402
 from vm import VM  # noqa: E402
@@ -225,6 +226,19 @@ def late_answers(peer: Peer) -> str:
     return f"{lost} lost, {result.seconds:.1f} s"
 
 
+def behind_the_lost(peer: Peer) -> None:
+    """What is queued behind a transfer of several pieces goes on although the
+    unlink of that is never answered."""
+    busid = peer.sink()
+    peer.tell("stubborn 1")
+    job = peer.vm.spawn(f"exec {compile_tool('usbfs')} "
+                        f"{device_node(peer.vm, busid)} behind {3 << 20}")
+    job.wait_output("unlinked", 20)
+    peer.tell("stubborn 0")
+    tap.expect_equal(job.wait(30), 0, job.output())
+    peer.unplug(SINK)
+
+
 def silence(peer: Peer) -> None:
     """A backend that is away for two seconds is waited for."""
     node = peer.node()
@@ -345,8 +359,9 @@ def killed(peer: Peer) -> str:
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
          idle_input, pulled_out, replugged_at_once, hub_driver, resets,
-         suspends, failing, late_answers, silence, storm, lies, forgives,
-         comes_and_goes, mapping_outlives, rmmod_under_load, killed]
+         suspends, failing, late_answers, behind_the_lost, silence, storm,
+         lies, forgives, comes_and_goes, mapping_outlives, rmmod_under_load,
+         killed]
 
 
 def main() -> None:

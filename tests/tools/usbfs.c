@@ -526,6 +526,18 @@ static void setting(unsigned int number)
 	expect_all_back();
 }
 
+static void behind(int len)
+{
+	struct usbdevfs_urb *first = submit(ep_in, malloc(len), len, 0, 0);
+	struct usbdevfs_urb *second = submit(ep_in, malloc(packet), packet, 0, 1);
+
+	ioctl(fd, USBDEVFS_DISCARDURB, first);
+	expect_end(first, "unlinked", -ENOENT, 0);
+	printf("unlinked\n");
+	fflush(stdout);
+	expect_end(second, "behind it", 0, packet);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "";
@@ -552,6 +564,8 @@ int main(int argc, char **argv)
 		flight();
 	else if (!strcmp(what, "setting"))
 		setting(n);
+	else if (!strcmp(what, "behind"))
+		behind(n);
 	else
 		fail("no such command: %s", what);
 	return 0;
