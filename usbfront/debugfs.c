@@ -84,10 +84,10 @@ static void show_port(struct seq_file *m, const struct usbfront_port *port)
 	for (i = 0; i < USBFRONT_NR_EPS; i++) {
 		const struct usbfront_ep *uep = &port->ep[i];
 
-		if (uep->nr_live || uep->next || uep->is_held)
+		if (uep->nr_live || uep->is_held || usbfront_ep_has_more(uep))
 			seq_printf(m, "  endpoint %02x: live %u%s%s%s\n",
 				   uep->address, uep->nr_live,
-				   uep->next ? " queued" : "",
+				   usbfront_ep_has_more(uep) ? " queued" : "",
 				   uep->is_waiting ? " waiting" : "",
 				   uep->is_held ? " held" : "");
 	}
