@@ -7,6 +7,11 @@ import random
 
 from vm import VM
 
+# On a slow machine too there is sound every now and then: ALSA gives up (EIO) when
+# no period has passed for as long as the buffer is, by default half a second. So
+# let that be long, and a period short.
+PATIENT = "-B 2600000 -F 50000"
+
 
 def noise(seed: str, octets: int) -> bytes:
     """Samples that are like no others."""

@@ -21,7 +21,7 @@ import usbip  # noqa: E402
 import usbtest  # noqa: E402
 from gadget import find_device  # noqa: E402
 from peers import compile_peer  # noqa: E402
-from sound import card, difference, noise  # noqa: E402
+from sound import PATIENT, card, difference, noise  # noqa: E402
 from usbif import Loop  # noqa: E402
 from usbip import Iso, clear, route  # noqa: E402
 from vm import VM  # noqa: E402
@@ -143,7 +143,7 @@ class Host:
         (self.vm.share / "sound").write_bytes(data + bytes(4 * RATE))
         before = self.wav.stat().st_size
         self.vm.run(f"aplay -q -D hw:{card(self.vm, side)},0 -t raw -f S16_LE "
-                    f"-r {RATE} -c 2 /share/sound", 120)
+                    f"-r {RATE} -c 2 {PATIENT} /share/sound", 120)
         for _ in range(20):
             time.sleep(0.5)
             wrong = difference(self.wav.read_bytes()[before:], data)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 import usbip  # noqa: E402
 from gadget import find_device  # noqa: E402
-from sound import card, difference, noise  # noqa: E402
+from sound import PATIENT, card, difference, noise  # noqa: E402
 from usbif import Loop  # noqa: E402
 from usbip import Emulated, route  # noqa: E402
 from vm import VM, Job  # noqa: E402
@@ -45,14 +45,10 @@ class Cases:
         self.busid = route(self.loop, self.device, 5)
 
     def start(self, program: str, form: str, rate: int, rest: str) -> Job:
-        """Begin to play or to record.
-
-        On a slow machine too there is sound every now and then: the buffer is
-        as long as it can be, and ALSA waits as long for a period, a short one.
-        """
+        """Begin to play or to record."""
         number = card(self.vm, f"/{self.busid}/")
         return self.vm.spawn(f"exec {program} -q -D hw:{number},0 -t raw "
-                             f"-f {form} -r {rate} -c 2 -B 2600000 -F 50000 {rest}")
+                             f"-f {form} -r {rate} -c 2 {PATIENT} {rest}")
 
     def player(self, sound: bytes, form: str, rate: int) -> Job:
         """Begin to play."""
