@@ -335,17 +335,19 @@ void usbif_layout_encode(struct usbif_back_page __usbif *wire,
  * Copies the static part; false if it is not there or was rewritten meanwhile. Whoever
  * rewrites it takes the magic away first and puts it back after the nonce, which is
  * another one then; so both must be the same before and after.
+ *
+ * The nonce is looked at before the magic: a new one, whose other fields may not have
+ * arrived, is thus not taken with the magic of the writing before.
  */
 static bool static_part_copy(struct usbif_back_page *page,
 			     const struct usbif_back_page __usbif *wire,
 			     u32 *magic)
 {
-	u32 nonce;
+	u32 nonce = usbif_word_read_acquire(&wire->nonce);
 
 	*magic = usbif_word_read_acquire(&wire->magic);
 	if (!*magic)
 		return false;
-	nonce = usbif_word_read_acquire(&wire->nonce);
 	memcpy(page, (const void __force *)wire, STATIC_SIZE);
 	/* The copy before the second look; pairs with usbif_layout_encode(). */
 	virt_rmb();
