@@ -509,9 +509,12 @@ static bool look_idle(struct usbback *ub, u32 front, u32 nonce)
  */
 bool usbback_session_look(struct usbback *ub)
 {
-	/* The state is written after the nonce: a new state comes with its nonce. */
+	/*
+	 * The state is written after the nonce: a new state comes with its nonce. An
+	 * old state may come with a new nonce, which then brings the features.
+	 */
 	u32 front = usbif_word_read_acquire(&ub->front->state);
-	u32 nonce = usbif_word_read(&ub->front->nonce);
+	u32 nonce = usbif_word_read_acquire(&ub->front->nonce);
 
 	switch (ub->state) {
 	case USBBACK_CONNECTED:

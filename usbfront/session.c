@@ -275,8 +275,12 @@ static void look_connecting(struct usbfront *uf)
 		uf->connect_at = jiffies + HANDSHAKE_PAUSE;
 		return;
 	}
+	/*
+	 * The state may be what is left of the session before: it is the nonce that
+	 * says that session and ring_start are new.
+	 */
 	if (state == USBIF_BACK_CONNECTED &&
-	    usbif_word_read(&uf->back->session_nonce) == uf->nonce) {
+	    usbif_word_read_acquire(&uf->back->session_nonce) == uf->nonce) {
 		uf->session = usbif_word_read(&uf->back->session);
 		if (uf->session)
 			session_begin(uf);
