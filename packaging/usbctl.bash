@@ -29,7 +29,8 @@ _usbctl_options() {
 		;;
 	qemu-args | libvirt-xml) echo --backend ;;
 	list) echo --json ;;
-	attach) echo --force ;;
+	attach) echo --force --persist ;;
+	detach | move) echo --persist ;;
 	status) echo --json --rules ;;
 	loop) echo --size --hugepages ;;
 	esac

@@ -14,6 +14,7 @@
 
 #define SETTLE_MS	5000	/* a grab takes a reset, at worst a few */
 #define MAX_PORT	15
+#define PERSIST_OPTION	{ "persist", no_argument, NULL, 'p' }
 
 static int write_failed(const char *file, const char *text, int error)
 {
@@ -309,22 +310,38 @@ static int present_vport(const char *busid, struct vport *vport, bool *has)
 	return UCTL_OK;
 }
 
+/* For commands that have no other option of their own: was --persist given? */
+static bool option_persist(const struct command *cmd, int argc, char **argv)
+{
+	static const struct option options[] = {
+		HELP_OPTION, VERSION_OPTION, PERSIST_OPTION, LAST_OPTION
+	};
+	bool is_given = false;
+
+	while (option_next(cmd, argc, argv, options) >= 0)
+		is_given = true;
+	return is_given;
+}
+
 int cmd_attach(const struct command *cmd, int argc, char **argv)
 {
 	static const struct option options[] = {
 		HELP_OPTION,
 		VERSION_OPTION,
 		{ "force", no_argument, NULL, 'f' },
+		PERSIST_OPTION,
 		LAST_OPTION
 	};
+	bool is_forced = false, is_kept = false, has_rule;
 	struct vport vport, present;
-	bool is_forced = false, has_rule;
 	unsigned int parts;
 	const char *busid;
-	int status;
+	int option, status;
 
-	while (option_next(cmd, argc, argv, options) >= 0)
-		is_forced = true;
+	while ((option = option_next(cmd, argc, argv, options)) >= 0) {
+		is_forced |= option == 'f';
+		is_kept |= option == 'p';
+	}
 	arguments_count(cmd, argc, 2, 2);
 	busid = argv[optind];
 	status = parse_target(busid, argv[optind + 1], &vport, &parts);
@@ -341,7 +358,8 @@ int cmd_attach(const struct command *cmd, int argc, char **argv)
 		vport = present;
 		parts = 3;
 	}
-	return write_vport("new_vport", busid, &vport, parts, is_forced);
+	status = write_vport("new_vport", busid, &vport, parts, is_forced);
+	return status || !is_kept ? status : rule_keep(busid, &vport, is_forced);
 }
 
 static int move_in_two_steps(const char *busid, struct vport *vport,
@@ -356,6 +374,7 @@ static int move_in_two_steps(const char *busid, struct vport *vport,
 
 int cmd_move(const struct command *cmd, int argc, char **argv)
 {
+	bool is_kept = option_persist(cmd, argc, argv);
 	struct vport vport, present;
 	unsigned int parts;
 	const char *busid;
@@ -363,7 +382,6 @@ int cmd_move(const struct command *cmd, int argc, char **argv)
 	int status;
 	char *path;
 
-	options_plain(cmd, argc, argv, false);
 	arguments_count(cmd, argc, 2, 2);
 	busid = argv[optind];
 	status = parse_target(busid, argv[optind + 1], &vport, &parts);
@@ -374,15 +392,17 @@ int cmd_move(const struct command *cmd, int argc, char **argv)
 	if (!has_rule)
 		return fail(UCTL_NOTFOUND, "%s has no rule yet; type: usbctl attach %s %s",
 			    busid, busid, argv[optind + 1]);
-	if (is_same(&present, &vport, parts))
-		return report(busid);
 	path = driver_file("move_vport");
-	if (!access(path, F_OK))
+	if (is_same(&present, &vport, parts)) {
+		vport = present;
+		status = report(busid);
+	} else if (!access(path, F_OK)) {
 		status = write_vport("move_vport", busid, &vport, parts, false);
-	else
+	} else {
 		status = move_in_two_steps(busid, &vport, parts);
+	}
 	free(path);
-	return status;
+	return status || !is_kept ? status : rule_keep(busid, &vport, false);
 }
 
 static bool is_grabbed(const char *busid)
@@ -399,7 +419,7 @@ static bool is_grabbed(const char *busid)
 	return is;
 }
 
-static int detach_one(const char *busid)
+static int detach_live(const char *busid)
 {
 	long end = now_ms() + SETTLE_MS;
 	int ret = driver_write("remove_vport", busid);
@@ -421,19 +441,28 @@ static int detach_one(const char *busid)
 	return UCTL_OK;
 }
 
+/* A rule that is kept goes whether or not it is in force. */
+static int detach_one(const char *busid, bool is_kept)
+{
+	int status = detach_live(busid), second;
+
+	second = is_kept ? rule_keep(busid, NULL, false) : UCTL_OK;
+	return status ? status : second;
+}
+
 int cmd_detach(const struct command *cmd, int argc, char **argv)
 {
+	bool is_kept = option_persist(cmd, argc, argv);
 	struct vport vport;
 	unsigned int parts;
 	struct rules rules;
 	int status, found = 0;
 	size_t i;
 
-	options_plain(cmd, argc, argv, false);
 	arguments_count(cmd, argc, 1, 1);
 	if (is_busid(argv[optind])) {
 		status = driver_present();
-		return status ? status : detach_one(argv[optind]);
+		return status ? status : detach_one(argv[optind], is_kept);
 	}
 	if (!vport_parse(argv[optind], &vport, &parts) || parts != 3)
 		return fail(UCTL_USAGE,
@@ -445,7 +474,7 @@ int cmd_detach(const struct command *cmd, int argc, char **argv)
 		if (!is_same(&rules.rule[i].vport, &vport, 3))
 			continue;
 		found++;
-		status = detach_one(rules.rule[i].busid);
+		status = detach_one(rules.rule[i].busid, is_kept);
 	}
 	rules_free(&rules);
 	if (!status && !found)

@@ -21,10 +21,14 @@ static const char serve_help[] =
 static const char vport_help[] =
 	"VUSB is the virtual controller of the guest, 0 if not given; PORT is one of\n"
 	"its ports, 1 to 15, the first free one if not given.\n"
-	"  --force   take a disk that the host uses; data may be lost\n";
+	"  --force    take a disk that the host uses; data may be lost\n"
+	"  --persist  keep the rule in /etc/usbif/rules, for the next boot\n";
+static const char detach_help[] =
+	"  --persist  take the rule out of /etc/usbif/rules as well\n";
 static const char move_help[] =
 	"VUSB is the virtual controller of the guest, 0 if not given; PORT is one of\n"
-	"its ports, 1 to 15, the first free one if not given.\n";
+	"its ports, 1 to 15, the first free one if not given.\n"
+	"  --persist  keep the new rule in /etc/usbif/rules, for the next boot\n";
 static const char qemu_help[] =
 	"  --backend  for the driver VM of a guest served with --backend-socket\n";
 static const char status_help[] =
@@ -45,11 +49,11 @@ static const struct command commands[] = {
 	  "Print the same for the domain XML of libvirt", qemu_help },
 	{ "list", cmd_list, "[--json]",
 	  "List USB devices and who has them", NULL },
-	{ "attach", cmd_attach, "BUSID VM[:VUSB[:PORT]] [--force]",
+	{ "attach", cmd_attach, "BUSID VM[:VUSB[:PORT]] [--force] [--persist]",
 	  "Give the device at a bus ID to a guest, now and after replug", vport_help },
-	{ "detach", cmd_detach, "BUSID|VM:VUSB:PORT",
-	  "Remove a rule and give the device back to the host", NULL },
-	{ "move", cmd_move, "BUSID VM[:VUSB[:PORT]]",
+	{ "detach", cmd_detach, "BUSID|VM:VUSB:PORT [--persist]",
+	  "Remove a rule and give the device back to the host", detach_help },
+	{ "move", cmd_move, "BUSID VM[:VUSB[:PORT]] [--persist]",
 	  "Give a device to another guest or port in one step", move_help },
 	{ "status", cmd_status, "[VM] [--json|--rules]",
 	  "Show channels, rules, their states and counters", status_help },

@@ -196,6 +196,11 @@ bool vport_parse(const char *text, struct vport *vport, unsigned int *parts);
 /* BUSID:VM:VUSB:PORT[:force] */
 bool rule_parse(const char *text, struct rule *rule);
 
+/* ---- keep.c ---- */
+
+/* Has /etc/usbif/rules say this of the bus ID, nothing if @vport is NULL. */
+int rule_keep(const char *busid, const struct vport *vport, bool is_forced);
+
 /* ---- devices.c ---- */
 
 struct device {

@@ -310,7 +310,7 @@ int file_replace(const char *path, const char *text, mode_t mode)
 		ret = -errno;
 		goto out;
 	}
-	if (write(fd, text, length) != (ssize_t)length)
+	if (write(fd, text, length) != (ssize_t)length || fsync(fd))
 		ret = -EIO;
 	close(fd);
 	if (!ret && rename(temp, path))

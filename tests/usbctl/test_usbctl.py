@@ -292,6 +292,39 @@ def restore(machine: Machine) -> None:
                  ["1-4:vm1:0:1", "1-2.3:vm2:0:1", "1-5:vm1:0:9"])
 
 
+def persist(machine: Machine) -> None:
+    """Rules that are kept, in a file that has other things in it."""
+    with_module(machine)
+    file = machine.conf / "rules"
+    if machine.conf.exists():
+        machine.conf.rmdir()
+    ends(machine("attach", "1-4", "vm1", "--persist"), 0, str(file))
+    expect_equal(file.read_text("ascii"), "1-4:vm1:0:1\n")
+    expect_equal(file.stat().st_mode & 0o777, 0o644, "mode")
+    file.write_text("# mine\n\n 1-4:vm9:0:9 # keys\nrubbish\n1-4:vm8:0:1\n"
+                    "1-40:vm1:0:3", "ascii")
+    before = "# mine\n\n1-4:{} # keys\nrubbish\n1-40:vm1:0:3\n"
+    ends(machine("attach", "1-4", "vm1", "--persist"), 0)
+    expect_equal(file.read_text("ascii"), before.format("vm1:0:1"))
+    ends(machine("move", "1-4", "vm2:1:3", "--persist"), 0)
+    expect_equal(file.read_text("ascii"), before.format("vm2:1:3"))
+    ends(machine("attach", "1-2.3", "vm1:0:2", "--force", "--persist"), 0)
+    expect(file.read_text("ascii").endswith("\n1-2.3:vm1:0:2:force\n"),
+           file.read_text("ascii"))
+    kept = file.read_text("ascii")
+    for words in (("move", "1-4", "vm1"), ("detach", "1-4"),
+                  ("attach", "1-4", "vm3")):
+        ends(machine(*words), 0)
+        expect_equal(file.read_text("ascii"), kept, str(words))
+    ends(machine("attach", "1-4", "vm5", "--persist"), 6)
+    expect_equal(file.read_text("ascii"), kept, "a rule that is none")
+    ends(machine("detach", "vm3:0:1", "--persist"), 0, "no longer")
+    ends(machine("detach", "1-2.3", "--persist"), 0, "no longer")
+    expect_equal(file.read_text("ascii"),
+                 "# mine\n\nrubbish\n1-40:vm1:0:3\n")
+    expect_equal(sorted(p.name for p in machine.conf.iterdir()), ["rules"])
+
+
 # ---- status
 
 def status(machine: Machine) -> None:
@@ -441,7 +474,8 @@ CASES = {"usage and help": usage, "arguments that mean nothing": bad_words,
          "attach again": attach_again, "attach to a full controller": attach_full,
          "attach what the host uses": attach_in_use,
          "attach what is refused": attach_refused, "detach": detach,
-         "move": move, "name": names, "restore": restore, "status": status,
+         "move": move, "name": names, "restore": restore, "rules that are kept": persist,
+         "status": status,
          "status for programs": status_json, "qemu-args and libvirt-xml": qemu_args,
          "loop and drop": loop, "manual page": manual}
 

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rules that outlive a reboot: lines of /etc/usbif/rules.
+ *
+ * The file is the administrator's. Only the line of the bus ID in question changes, with
+ * what follows it as a comment; all others stay as they are, whatever they say.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "usbctl.h"
+
+#define KEPT_MODE	0644
+
+static int keep_failed(const char *path, const char *busid, int error)
+{
+	return fail(status_of(error), "the rule of %s could not be kept in %s: %s", busid, path,
+		    strerror(error));
+}
+
+/* Does a line of the file, comment and all, have a rule for the bus ID? */
+static bool is_rule_of(const char *line, const char *busid)
+{
+	size_t length = strlen(busid);
+
+	line += strspn(line, " \t");
+	return !strncmp(line, busid, length) && line[length] == ':';
+}
+
+/* The text with @rule, which may be NULL, in place of what it has for the bus ID. */
+static char *text_with(const char *old, const char *busid, const char *rule)
+{
+	size_t size = strlen(old) + (rule ? strlen(rule) : 0) + 3;
+	char *text = xrealloc(NULL, size), *end = text;
+	char *copy = xstrdup(old), *rest = copy, *line;
+	const char *comment;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (!rest && !*line)
+			break;
+		if (!is_rule_of(line, busid)) {
+			end += sprintf(end, "%s\n", line);
+			continue;
+		}
+		/* A second line for the same bus ID would be refused. */
+		if (!rule)
+			continue;
+		comment = strchr(line, '#');
+		end += sprintf(end, "%s%s%s\n", rule, comment ? " " : "", comment ? comment : "");
+		rule = NULL;
+	}
+	if (rule)
+		end += sprintf(end, "%s\n", rule);
+	*end = '\0';
+	free(copy);
+	return text;
+}
+
+/* Nobody else rewrites the file meanwhile. A descriptor or -errno. */
+static int conf_lock(void)
+{
+	int fd, ret;
+
+	if (mkdir(conf_root(), 0755) && errno != EEXIST)
+		return -errno;
+	fd = open(conf_root(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (!flock(fd, LOCK_EX))
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int rewrite(const char *path, const char *busid, const char *rule)
+{
+	char *old = file_read(path), *text;
+	int ret = 0;
+
+	if (!old && errno != ENOENT)
+		return -errno;
+	text = text_with(old ? old : "", busid, rule);
+	if (strcmp(text, old ? old : ""))
+		ret = file_replace(path, text, KEPT_MODE);
+	free(text);
+	free(old);
+	return ret;
+}
+
+int rule_keep(const char *busid, const struct vport *vport, bool is_forced)
+{
+	char *path = xasprintf("%s/rules", conf_root());
+	char *rule = NULL;
+	int lock = conf_lock(), ret = lock;
+
+	if (vport)
+		rule = xasprintf("%s:%s:%u:%u%s", busid, vport->vm, vport->vusb, vport->port,
+				 is_forced ? ":force" : "");
+	if (lock >= 0) {
+		ret = rewrite(path, busid, rule);
+		close(lock);
+	}
+	if (ret < 0)
+		keep_failed(path, busid, -ret);
+	else if (vport)
+		printf("%s: kept in %s\n", busid, path);
+	else
+		printf("%s: no longer in %s\n", busid, path);
+	free(rule);
+	free(path);
+	return ret < 0 ? (int)status_of(-ret) : UCTL_OK;
+}
