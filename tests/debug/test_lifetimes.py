@@ -5,7 +5,7 @@
 import again
 
 again.main({
-    "loopback/test_attach.py": "",
+    "loopback/test_attach.py": "usbback removed in use",
     "loopback/test_rules.py": "",
     "loopback/test_power.py": "",
     "loopback/test_sleep.py": "",
