@@ -70,13 +70,13 @@ class Stream:
 
     def clean(self, mode: str) -> str:
         """A stream without faults has none."""
-        told = self.run(mode, tap.scaled(30, 500))
+        told = self.run(mode, tap.scaled(30, 250))
         tap.expect(" errors 0 " in told, told)
         return told
 
     def faults(self, mode: str) -> str:
         """Every packet that goes wrong is reported as such, and no other."""
-        return "; ".join(self.run(mode, tap.scaled(12, 120), every, kind)
+        return "; ".join(self.run(mode, tap.scaled(12, 60), every, kind)
                          for every, kind in ((7, 4), (1, 1), (3, 3)))
 
     def short_packets(self) -> str:
@@ -87,7 +87,7 @@ class Stream:
 
     def cancels(self) -> str:
         """Requests are cancelled in flight; then the stream is as before."""
-        told = self.run("cancel", tap.scaled(20, 100))
+        told = self.run("cancel", tap.scaled(20, 50))
         self.run("in", 8)
         return told
 
