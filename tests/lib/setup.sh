@@ -14,7 +14,8 @@ build="gcc gcc-12 make libc6-dev bc bison flex libelf-dev libssl-dev
 	patch libudev-dev libjson-c-dev libseccomp-dev libusbredirparser-dev git"
 
 # Checking: checkpatch is fetched with the kernel's source.
-check="sparse shellcheck clang libclang-rt-14-dev llvm groff-base perl"
+check="sparse shellcheck clang libclang-rt-14-dev llvm groff-base perl
+	spin"
 
 # Running: guests, and what is called in them.
 run="qemu-system-x86 qemu-utils busybox-static cpio python3 iproute2 usbutils
