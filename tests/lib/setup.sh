@@ -26,6 +26,10 @@ run="qemu-system-x86 qemu-utils busybox-static cpio python3 iproute2 usbutils
 arm="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
 	device-tree-compiler dt-schema"
 
+# Processors with 32 bits, or with the big end first; one that runs our programs.
+foreign="gcc-arm-linux-gnueabihf libc6-dev-armhf-cross gcc-s390x-linux-gnu
+	libc6-dev-s390x-cross qemu-user"
+
 is_there() {
 	local status
 
@@ -39,8 +43,8 @@ missing() {
 	# One question for all; only what it does not know is looked at again.
 	# shellcheck disable=SC2086,SC2016
 	known=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' \
-		$build $check $run $arm 2>/dev/null || true)
-	for package in $build $check $run $arm; do
+		$build $check $run $arm $foreign 2>/dev/null || true)
+	for package in $build $check $run $arm $foreign; do
 		[[ $'\n'$known$'\n' == *$'\n'"installed $package"$'\n'* ]] ||
 			is_there "$package" || echo "$package"
 	done

@@ -244,7 +244,7 @@ static void test_need_kick(void)
 	for (j = 0; j < NR_STARTS; j++)
 		for (n = 0; n <= 16; n++)
 			for (k = 0; k <= n; k++)
-				for (event = -40; event < 40; event++) {
+				for (event = -20; event < 20; event++) {
 					bool want = event >= (s32)k &&
 						    event < (s32)n;
 					u32 i;
