@@ -9,6 +9,7 @@
  * left mapped in the process that made the channel.
  */
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/dma-mapping.h>
 #include <linux/eventfd.h>
 #include <linux/fcntl.h>
@@ -39,7 +40,7 @@
  * @wait: our entry in it
  * @wqh: the wait queue, NULL while stopped
  * @nr_pages: of the region
- * @user: whose limit of locked memory the pages count against
+ * @cred: of the user whose limit of locked memory the pages count against
  */
 struct chan_fd {
 	struct usbif_chan chan;
@@ -52,7 +53,7 @@ struct chan_fd {
 	wait_queue_entry_t wait;
 	wait_queue_head_t *wqh;
 	unsigned long nr_pages;
-	struct user_struct *user;
+	const struct cred *cred;
 };
 
 static struct chan_fd *to_fd(struct usbif_chan *chan)
@@ -125,26 +126,29 @@ static void chan_fd_stop(struct usbif_chan *chan)
 	fd->wqh = NULL;
 }
 
-/* The same limit that io_uring and perf count their pinned pages against. */
+/*
+ * The same limit that io_uring and perf count their pinned pages against. It is the
+ * credentials that are held: most kernels 6.1 let no module put a user.
+ */
 static int pages_charge(struct chan_fd *fd)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	struct user_struct *user = get_current_user();
+	const struct cred *cred = get_current_cred();
 
-	if (atomic_long_add_return(fd->nr_pages, &user->locked_vm) > limit &&
+	if (atomic_long_add_return(fd->nr_pages, &cred->user->locked_vm) > limit &&
 	    !capable(CAP_IPC_LOCK)) {
-		atomic_long_sub(fd->nr_pages, &user->locked_vm);
-		free_uid(user);
+		atomic_long_sub(fd->nr_pages, &cred->user->locked_vm);
+		put_cred(cred);
 		return -ENOMEM;
 	}
-	fd->user = user;
+	fd->cred = cred;
 	return 0;
 }
 
 static void pages_uncharge(struct chan_fd *fd)
 {
-	atomic_long_sub(fd->nr_pages, &fd->user->locked_vm);
-	free_uid(fd->user);
+	atomic_long_sub(fd->nr_pages, &fd->cred->user->locked_vm);
+	put_cred(fd->cred);
 }
 
 static long pages_pin_at(struct chan_fd *fd, unsigned long address)
