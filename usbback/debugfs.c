@@ -66,6 +66,16 @@ static void show_stats(struct seq_file *m, struct usbback *ub)
 				   st->refused[why]);
 }
 
+static unsigned int count(const struct list_head *list)
+{
+	const struct list_head *pos;
+	unsigned int n = 0;
+
+	list_for_each(pos, list)
+		n++;
+	return n;
+}
+
 static void show_endpoints(struct seq_file *m, const struct usbback_port *port)
 {
 	unsigned int i;
@@ -76,10 +86,9 @@ static void show_endpoints(struct seq_file *m, const struct usbback_port *port)
 		if (list_empty(&ep->active) && list_empty(&ep->parked) &&
 		    !ep->held)
 			continue;
-		seq_printf(m, "  ep %02x: active %zu parked %zu kills %u%s\n",
+		seq_printf(m, "  ep %02x: active %u parked %u kills %u%s\n",
 			   (i & 15) | (i & 16 ? USB_DIR_IN : 0),
-			   list_count_nodes((struct list_head *)&ep->active),
-			   list_count_nodes((struct list_head *)&ep->parked),
+			   count(&ep->active), count(&ep->parked),
 			   ep->kills, ep->held ? " held" : "");
 	}
 }
