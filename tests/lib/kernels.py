@@ -48,14 +48,25 @@ ARCHIVES = {
 # Of another architecture; built for with a cross compiler.
 FOREIGN = {
     "6.1-arm64": ARCHIVES["6.1"],
+    "6.1-armmp": ("bookworm",),
+    "6.1-rpi": ("bookworm",),
 }
 # All that come as Debian's packages.
 PACKAGED = ARCHIVES | FOREIGN
+# Those that no test boots.
+HEADERS_ONLY = {"6.1-armmp"}
+DEBIAN_ARCH = {"armmp": "armhf", "rpi": "armel"}
 MAKE = {
     "arm64": ("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
+    "armmp": ("ARCH=arm", "CROSS_COMPILE=arm-linux-gnueabihf-"),
+    "rpi": ("ARCH=arm", "CROSS_COMPILE=arm-linux-gnueabihf-"),
 }
 # The kernels that the tests run on.
 SUITES = tuple(os.environ.get("USBIF_KERNELS", "").split() or ARCHIVES)
+# With 32 bits. Debian's modpost for these that runs on amd64 takes the size of
+# struct of_device_id from amd64; the one of armhf has it right.
+SMALL = {"armmp", "rpi"}
+MODPOST = "usr/lib/linux-kbuild-6.1/scripts/mod/modpost.real-lsb-32"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCE_FILES = ("tools/usb/testusb.c", "scripts/checkpatch.pl",
                 "scripts/spelling.txt", "scripts/const_structs.checkpatch",
@@ -64,9 +75,14 @@ SOURCE_FILES = ("tools/usb/testusb.c", "scripts/checkpatch.pl",
                 "tools/testing/selftests/kselftest/prefix.pl")
 
 
+def flavour(series: str) -> str:
+    """Debian's name of the kind of machine a kernel is for."""
+    return series.partition("-")[2] if series in FOREIGN else "amd64"
+
+
 def arch(series: str) -> str:
     """Debian's name of the architecture a kernel is for."""
-    return series.partition("-")[2] if series in FOREIGN else "amd64"
+    return DEBIAN_ARCH.get(flavour(series), flavour(series))
 
 
 class Mirrors(NamedTuple):
@@ -146,7 +162,9 @@ class Apt:
             "Dir::Etc::preferences": "/dev/null",
             "Dir::Etc::preferencesparts": self.root / "etc/parts",
             "APT::Architecture": "amd64",
-            "APT::Architectures": ",".join(sorted({"amd64", arch(series)})),
+            "APT::Architectures": ",".join(sorted(
+                {"amd64", arch(series)}
+                | ({"armhf"} if flavour(series) in SMALL else set()))),
             "APT::Sandbox::User": "",
             "APT::Update::Post-Invoke-Success": "",
             "Acquire::Languages": "none",
@@ -181,7 +199,8 @@ class Apt:
         files = []
         for name in packages:
             version = self.show(name)["Version"].replace(":", "%3a")
-            files.append((name, f"{name.partition(':')[0]}_{version}_"))
+            plain, _, machine = name.partition(":")
+            files.append((name, f"{plain}_{version}_{machine}"))
         debs = self.root / "debs"
         have = {p.name for p in debs.iterdir()}
         missing = [name for name, start in files
@@ -235,16 +254,37 @@ def uncompressed(image: bytes) -> bytes:
     return b""
 
 
+def replace_modpost(root: Path, final: Path, deb: Path) -> None:
+    """Have armhf's modpost run, in an emulator."""
+    with tempfile.TemporaryDirectory() as tmp:
+        unpack(deb, Path(tmp))
+        shutil.copy(Path(tmp) / MODPOST, root / "modpost")
+    (root / MODPOST).write_text(
+        "#!/bin/sh\nexec qemu-arm -L /usr/arm-linux-gnueabihf "
+        f'{final}/modpost "$@"\n', encoding="ascii")
+
+
 def finish(root: Path, final: Path, series: str, version: str) -> None:
     """Turn the unpacked packages into what the tests use."""
+    if series in HEADERS_ONLY:
+        release = next((root / "usr/src").glob(
+            f"linux-headers-*-{flavour(series)}")).name[len("linux-headers-"):]
+    else:
+        release = finish_image(root, series)
+    relocate(root, final)
+    (root / "headers").symlink_to(f"usr/src/linux-headers-{release}")
+    info = {"series": series, "release": release, "version": version}
+    (root / "info.json").write_text(json.dumps(info), encoding="ascii")
+
+
+def finish_image(root: Path, series: str) -> str:
+    """What is to be booted, and its modules; returns the kernel's release."""
     modules = next(p for p in (root / "lib/modules", root / "usr/lib/modules")
                    if p.is_dir())
     release = next(modules.iterdir()).name
     if modules != root / "lib/modules":
         (root / "lib").mkdir(exist_ok=True)
         modules.rename(root / "lib/modules")
-    relocate(root, final)
-    (root / "headers").symlink_to(f"usr/src/linux-headers-{release}")
     for name in ("build", "source"):
         link = root / "lib/modules" / release / name
         link.unlink(missing_ok=True)
@@ -257,8 +297,7 @@ def finish(root: Path, final: Path, series: str, version: str) -> None:
         (root / "boot/vmlinux").write_bytes(elf)
     say(f"indexing the modules of {release}")
     subprocess.run(["/sbin/depmod", "-b", str(root), release], check=True)
-    info = {"series": series, "release": release, "version": version}
-    (root / "info.json").write_text(json.dumps(info), encoding="ascii")
+    return release
 
 
 def fetch(series: str) -> Path:
@@ -280,21 +319,26 @@ def fetch(series: str) -> Path:
         apt.run("update")
         suffix = f":{arch(series)}" if series in FOREIGN else ""
         image = next(
-            d for d in apt.depends(f"linux-image-{arch(series)}{suffix}")
+            d for d in apt.depends(f"linux-image-{flavour(series)}{suffix}")
             if d.startswith("linux-image-")) + suffix
         version = apt.show(image)["Version"]
         headers = image.replace("linux-image-", "linux-headers-")
         # What runs while modules are built is for this machine.
-        packages = [image, headers] + [
+        packages = [headers] + [
             d for d in apt.depends(headers)
             if re.match(r"linux-(headers|kbuild)-", d)]
-        if series in FOREIGN:
+        if series not in HEADERS_ONLY:
+            packages.append(image)
+        if series in FOREIGN and series not in HEADERS_ONLY:
             packages.append(f"busybox-static{suffix}")
         say(f"fetching {' '.join(packages)} {version}")
         debs = apt.download(packages)
         with fresh_dir(final) as root:
             for deb in debs:
                 unpack(deb, root)
+            if flavour(series) in SMALL:
+                replace_modpost(root, final, *apt.download(
+                    ["linux-kbuild-6.1:armhf"]))
             finish(root, final, series, version)
         shutil.rmtree(apt.root)
         say(f"kernel {series} is ready in {final}")
@@ -401,7 +445,7 @@ def make_modules(series: str, target: Path, *flags: str) -> None:
         flags += DEBUG_FLAGS
     done = subprocess.run(
         ["make", "-s", "-C", str(headers(series)), f"M={target}",
-         f"-j{os.cpu_count()}", "W=1", *MAKE.get(arch(series), ()), *flags,
+         f"-j{os.cpu_count()}", "W=1", *MAKE.get(flavour(series), ()), *flags,
          "modules"], check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in done.stdout.splitlines():
