@@ -7,6 +7,11 @@ ifeq ($(ARCH)-$(filter aarch64,$(shell uname -m)),arm64-)
 KDIR	?= $(shell tests/lib/kernels.py headers 6.1-arm64)
 CROSS_COMPILE ?= aarch64-linux-gnu-
 export ARCH CROSS_COMPILE
+# So are the libraries of usbctl, which is linked with nothing else then.
+tools install: export STATIC = 1
+tools install: export PKG_CONFIG_SYSROOT_DIR = $(shell tests/lib/libraries.py 6.1-arm64)
+tools install: export PKG_CONFIG_LIBDIR = \
+	$(PKG_CONFIG_SYSROOT_DIR)/usr/lib/aarch64-linux-gnu/pkgconfig
 endif
 KDIR	?= /lib/modules/$(shell uname -r)/build
 PREFIX	?= /usr/local
@@ -67,7 +72,7 @@ clean-cache:
 help:
 	@echo 'modules          usbback.ko and usbfront.ko for the running kernel, KDIR=... or ARCH=arm64'
 	@echo 'modules_install  install them below /lib/modules'
-	@echo 'tools            usbctl'
+	@echo 'tools            usbctl; ARCH=arm64: tools/usbctl-static-arm64'
 	@echo 'install          install usbctl and its manual page below PREFIX=$(PREFIX)'
 	@echo 'dtbs             device tree overlays (dtc)'
 	@echo 'demo             show it all at work in emulated machines (FILE=path, BREAK=usbfront)'
