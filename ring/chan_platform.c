@@ -23,6 +23,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/io.h>
 #include <linux/irq.h>
+#include <linux/log2.h>
 #include <linux/of.h>
 #include <linux/of_address.h>
 #include <linux/platform_device.h>
@@ -121,6 +122,9 @@ static int region_find(struct device *dev, struct resource *res)
 	    resource_size(res) > USBIF_REGION_MAX)
 		return refuse(dev, "memory-region",
 			      "not aligned to a page, too small or too large");
+	if (!is_power_of_2(resource_size(res)))
+		return refuse(dev, "memory-region",
+			      "the size is not a power of two");
 	if (region_intersects(res->start, resource_size(res),
 			      IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) !=
 	    REGION_DISJOINT)

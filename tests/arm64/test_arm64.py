@@ -30,6 +30,8 @@ NODES = {
     "no region": ("memory-region", "missing", {"region": ""}),
     "small region": ("memory-region", "too small",
                      {"region": "memory-region = <&small>;"}),
+    "odd region": ("memory-region", "power of two",
+                   {"region": "memory-region = <&odd>;"}),
     "memory of the kernel": ("memory-region", "no-map is missing",
                              {"region": "memory-region = <&own>;"}),
     "no doorbell": ("reg", "doorbell", {"names": 'reg-names = "bell";'}),
@@ -68,8 +70,12 @@ def odd_tree() -> str:
                     reg = <0x0 0x62000000 0x0 0x1000>; no-map; }};
                 own: own@50000000 {{
                     reg = <0x0 0x50000000 0x0 0x200000>; }};
-                rest@62001000 {{
-                    reg = <0x0 0x62001000 0x0 0x1fff000>; no-map; }};
+                odd: odd@62200000 {{
+                    reg = <0x0 0x62200000 0x0 0x180000>; no-map; }};
+                gap@62001000 {{
+                    reg = <0x0 0x62001000 0x0 0x1ff000>; no-map; }};
+                rest@62380000 {{
+                    reg = <0x0 0x62380000 0x0 0x1c80000>; no-map; }};
             }};
             {nodes}
         }}; }}; }};"""
