@@ -9,5 +9,4 @@ again.main({
     "driver-vm/test_asleep.py": "",
     "driver-vm/test_foreign.py": "",
     "driver-vm/test_disks.py": "",
-    "driver-vm/test_across.py": "",
 })
