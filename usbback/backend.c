@@ -26,7 +26,7 @@
 
 #define POLL_MIN_NS	(10 * NSEC_PER_USEC)
 #define POLL_MAX_NS	(50 * NSEC_PER_USEC)
-#define EMPTY_ROW	64	/* wakeups for nothing before we slow down */
+#define EMPTY_ROW	64U	/* looks for nothing before we slow down */
 
 /* Protects backends and the pid of each. */
 static DEFINE_MUTEX(list_mutex);
@@ -116,7 +116,8 @@ bool usbback_is_running(const struct usbback *ub)
  */
 void usbback_wake(struct usbback *ub)
 {
-	if (!test_and_set_bit(0, &ub->woken))
+	/* Fully ordered, like the end of thread_pause(). */
+	if (!test_and_set_bit(0, &ub->woken) && !READ_ONCE(ub->pausing))
 		wake_up_process(ub->thread);
 }
 
@@ -195,19 +196,27 @@ static bool may_sleep(struct usbback *ub)
 	return !usbif_cons_arm(&ub->sq);
 }
 
+/*
+ * A guest that rings and rings for nothing gets one look in each jiffy: the thread is
+ * not to be kept running by doorbells alone. They don't even wake it meanwhile.
+ */
+static void thread_pause(struct usbback *ub)
+{
+	if (ub->empty_row < EMPTY_ROW)
+		return;
+	ub->stats.paced++;
+	WRITE_ONCE(ub->pausing, true);
+	schedule_timeout_idle(1);
+	WRITE_ONCE(ub->pausing, false);
+	/* With the one in usbback_wake(): who did not wake us has set the bit. */
+	smp_mb();
+}
+
 static void thread_sleep(struct usbback *ub)
 {
 	long timeout = usbback_session_timeout(ub);
 
 	ub->idle_since = local_clock();
-	/*
-	 * A guest that rings for nothing gets a jiffy of quiet now and then: the
-	 * thread is not to be kept running by doorbells alone.
-	 */
-	if (ub->empty_row >= EMPTY_ROW) {
-		ub->empty_row = 0;
-		schedule_timeout_idle(1);
-	}
 	set_current_state(TASK_IDLE);
 	if (!test_bit(0, &ub->woken) && !kthread_should_stop() &&
 	    !kthread_should_park())
@@ -234,6 +243,7 @@ static int thread_main(void *arg)
 	bool slept = false;
 
 	while (!kthread_should_stop()) {
+		u32 cons = ub->sq.cons;
 		u64 seq = ub->seq;
 		bool worked = false;
 
@@ -245,20 +255,24 @@ static int thread_main(void *arg)
 		usbif_word_write(&ub->back->heartbeat, ++ub->heartbeat);
 		if (ub->state == USBBACK_RUNNING)
 			usbif_cons_disarm(&ub->sq);
-		while (thread_look(ub)) {
+		/* A guest can always give it more to do: who parks it must not wait. */
+		while (!kthread_should_park() && thread_look(ub)) {
 			worked = true;
 			cond_resched();
 		}
-		worked |= ub->seq != seq;
+		worked |= ub->sq.cons != cons;
+		ub->empty_row = worked ? 0 : min(ub->empty_row + 1, EMPTY_ROW);
 		if (slept) {
 			ub->stats.wakeups++;
 			ub->stats.empty_wakeups += !worked;
-			ub->empty_row = worked ? 0 : ub->empty_row + 1;
 			poll_adapt(ub, ub->seq != seq);
 		}
 		slept = false;
-		if (test_bit(0, &ub->woken) || poll_ring(ub) || !may_sleep(ub))
+		thread_pause(ub);
+		if (test_bit(0, &ub->woken) || poll_ring(ub) || !may_sleep(ub)) {
+			cond_resched();
 			continue;
+		}
 		thread_sleep(ub);
 		slept = true;
 	}

@@ -358,6 +358,7 @@ struct usbback_violation {
 struct usbback_stats {
 	u64 wakeups;		/* [T] */
 	u64 empty_wakeups;	/* [T] */
+	u64 paced;		/* [T] pauses for want of anything but doorbells */
 	u64 poll_hits;		/* [T] */
 	u64 poll_misses;	/* [T] */
 	u64 sessions;		/* [T] */
@@ -429,6 +430,7 @@ struct usbback {
 
 	/* the thread */
 	unsigned long woken;		/* bit 0 */
+	bool pausing;			/* [T] to write: looks soon in any case */
 	bool closing;
 	bool peer_gone;
 	bool closed;			/* the thread has said so */
