@@ -438,6 +438,8 @@ struct usbback {
 	u32 nonce;			/* [T] ours */
 	u32 front_nonce;		/* [T] of the session */
 	u32 refused_nonce;		/* [T] of one that is over */
+	unsigned long handshakes_until;	/* [T] jiffies: see may_shake_hands() */
+	bool too_many_handshakes;	/* [T] */
 	bool end_broken;		/* [T] ENDING is to become BROKEN */
 	bool stalled;			/* [T] completion ring full */
 	bool retry_now;			/* [L] memory may be there again */

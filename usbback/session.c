@@ -23,6 +23,8 @@
 #define RERING_MAX	HZ
 #define RERING_FAST	8			/* rings before they get rarer */
 #define ENDING_LOG	(5 * HZ)
+#define HANDSHAKES	64			/* at once */
+#define HANDSHAKE_GAP	(HZ / 32 ?: 1)		/* between those after */
 
 static const char * const state_names[USBBACK_STATES] = {
 	[USBBACK_IDLE]		= "idle",
@@ -266,6 +268,7 @@ static void say_broken(struct usbback *ub)
 void usbback_session_init(struct usbback *ub)
 {
 	timer_setup(&ub->ring_timer, ring_timer, 0);
+	ub->handshakes_until = jiffies;
 	do {
 		ub->nonce = get_random_u32();
 	} while (!ub->nonce);
@@ -483,6 +486,22 @@ static bool look_ending(struct usbback *ub)
 	return true;
 }
 
+/*
+ * A guest that begins sessions without end keeps nobody busy: each one resets devices,
+ * and rules look at each.
+ */
+static bool may_shake_hands(struct usbback *ub)
+{
+	if (time_before(ub->handshakes_until, jiffies))
+		ub->handshakes_until = jiffies;
+	ub->too_many_handshakes = time_after(ub->handshakes_until, jiffies +
+					     (HANDSHAKES - 1) * HANDSHAKE_GAP);
+	if (ub->too_many_handshakes)
+		return false;
+	ub->handshakes_until += HANDSHAKE_GAP;
+	return true;
+}
+
 static bool look_idle(struct usbback *ub, u32 front, u32 nonce)
 {
 	if (READ_ONCE(ub->closing)) {
@@ -496,6 +515,8 @@ static bool look_idle(struct usbback *ub, u32 front, u32 nonce)
 		return false;
 	}
 	if (front != USBIF_FRONT_CONNECT || !nonce || nonce == ub->refused_nonce)
+		return false;
+	if (!may_shake_hands(ub))
 		return false;
 	session_begin(ub, nonce);
 	return true;
@@ -537,7 +558,7 @@ long usbback_session_timeout(const struct usbback *ub)
 	if (ub->state == USBBACK_CLOSED)
 		return timeout;
 	if (ub->state != USBBACK_RUNNING)
-		return IDLE_LOOK;
+		return ub->too_many_handshakes ? HANDSHAKE_GAP : IDLE_LOOK;
 	if (ub->stalled)
 		timeout = STALL_LOOK;
 	/* Only the thread takes endpoints off this list. */
