@@ -24,8 +24,7 @@ def compile_peer(name: str, *libs: str) -> Path:
     also = [peers / f"{lib}.c" for lib in libs]
     also += [ring / f"{part}.c" for part in ("ring", "proto", "status",
                                              "layout")]
-    watch = [peers / f"{lib}.h" for lib in libs]
-    watch += [*ring.glob("*.h"), *(TREE / "include").glob("*.h")]
+    watch = [*peers.glob("*.h"), *ring.glob("*.h"), *(TREE / "include").glob("*.h")]
     return compile_tool(name, *(f"-I{TREE / path}" for path in
                                 ("tests/shim", "include", "ring")),
                         source=peers / f"{name}.c", also=also, watch=watch)

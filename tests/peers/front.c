@@ -155,14 +155,17 @@ static void write_page(struct front *f)
 	usbif_word_write_release(&f->page->state, USBIF_FRONT_CONNECT);
 }
 
-void front_connect(struct front *f)
+void front_ask(struct front *f)
+{
+	write_page(f);
+	front_kick(f);
+}
+
+void front_take_up(struct front *f)
 {
 	u64 end = now_ms() + 10000;
 	u32 start;
 
-	get_layout(f);
-	write_page(f);
-	front_kick(f);
 	while (usbif_word_read_acquire(&f->back->session_nonce) != f->nonce ||
 	       usbif_word_read_acquire(&f->back->state) != USBIF_BACK_CONNECTED) {
 		if (now_ms() > end)
@@ -183,6 +186,13 @@ void front_connect(struct front *f)
 	usbif_word_write(&f->page->session, f->session);
 	usbif_word_write_release(&f->page->state, USBIF_FRONT_RUNNING);
 	front_kick(f);
+}
+
+void front_connect(struct front *f)
+{
+	get_layout(f);
+	front_ask(f);
+	front_take_up(f);
 }
 
 void front_close(struct front *f)

@@ -43,6 +43,9 @@ void front_open(struct front *f, const char *name, u64 size);
 void front_drop(const char *name);
 /* Waits until the backend's page is good, asks for a session and runs it. */
 void front_connect(struct front *f);
+/* Its parts, without a look at the layout: another nonce; then the session for it. */
+void front_ask(struct front *f);
+void front_take_up(struct front *f);
 /* Asks for the session to end and waits until it has. */
 void front_close(struct front *f);
 /* Waits for the state of the backend. */
