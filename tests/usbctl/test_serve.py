@@ -244,6 +244,42 @@ def many_connects(machine: Machine) -> None:
     expect_equal([e[0] for e in back.events[1:]], ["joined", "gone"] * 100)
 
 
+def crowd(machine: Machine) -> str:
+    """A thousand that connect at once and never read: the server opens no more
+    files for them, and the next one gets in when they have gone."""
+    kernel(machine)
+    path = serve(machine)
+    pid = machine.pid("vm1")
+    count = fd_count(pid)
+    inside: list[socket.socket] = []
+    for _ in range(1000):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM
+                             | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(str(path))
+            inside.append(sock)
+        except BlockingIOError:
+            sock.close()
+    time.sleep(0.5)
+    expect(fd_count(pid) <= count + 16, f"{fd_count(pid)} files are open")
+    for sock in inside:
+        sock.close()
+    wait_for("room", lambda: can_connect(path))
+    Peer(path)
+    return f"{len(inside)} connected"
+
+
+def can_connect(path: Path) -> bool:
+    """Is there room for one more, who does not stay?"""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(str(path))
+        except BlockingIOError:
+            return False
+    return True
+
+
 def users(machine: Machine) -> None:
     """Who may connect, and to whom the sockets belong."""
     kernel(machine)
@@ -627,7 +663,8 @@ CASES = {"handshake": handshake, "guest after guest": again,
          "a second client is told of": second_message,
          "garbage": bad_clients, "stalled client": stalled_client,
          "slow client": slow_client,
-         "100 clients": many_connects, "users and groups": users,
+         "100 clients": many_connects, "1000 at once": crowd,
+         "users and groups": users,
          "sockets": sockets, "readiness": notify,
          "server dies and comes back": adopts,
          "guest dies without server": adopts_dead,
@@ -647,9 +684,9 @@ def main() -> None:
         with tap.Suite() as suite:
             usbctl, preload = fake.build(directory)
 
-            def run(function: Any) -> None:
+            def run(function: Any) -> Any:
                 with Machine(usbctl, preload) as machine:
-                    function(machine)
+                    return function(machine)
 
             for name, function in CASES.items():
                 suite.case(name, run, function)
