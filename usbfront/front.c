@@ -54,7 +54,12 @@ void usbfront_wake(struct usbfront *uf, enum usbfront_event event)
 
 static void usbfront_event(struct usbif_chan *chan)
 {
-	usbfront_wake(chan->priv, USBFRONT_EV_RING);
+	struct usbfront *uf = chan->priv;
+
+	set_bit(USBFRONT_EV_RING, &uf->events);
+	smp_mb__after_atomic();	/* with pace(), after which the thread looks anyway */
+	if (!READ_ONCE(uf->is_pausing))
+		wake_up_process(uf->thread);
 }
 
 /**
@@ -184,15 +189,19 @@ static void learn(struct usbfront *uf, u64 slept)
 }
 
 /*
- * A backend that rings and rings for nothing gets a look at every tick, not more. Honest
- * doorbells for what has been found already don't come in such rows.
+ * A backend that rings and rings for nothing gets a look at every tick, not more: its
+ * doorbells don't even wake us meanwhile. Honest ones for what has been found already
+ * don't come in such rows.
  */
 static void pace(struct usbfront *uf)
 {
 	if (uf->empty_row < EMPTY_ROW_MOST)
 		return;
 	uf->stats.paced++;
+	WRITE_ONCE(uf->is_pausing, true);
 	schedule_timeout_idle(1);
+	WRITE_ONCE(uf->is_pausing, false);
+	smp_mb();	/* with usbfront_event(): who did not wake us has set its bit */
 }
 
 static void thread_sleep(struct usbfront *uf)
@@ -201,7 +210,6 @@ static void thread_sleep(struct usbfront *uf)
 
 	if (uf->is_running && poll_briefly(uf))
 		return;
-	pace(uf);
 	set_current_state(TASK_IDLE);
 	if (READ_ONCE(uf->events) || kthread_should_stop() ||
 	    kthread_should_park() ||
@@ -255,7 +263,7 @@ static void kick_batch(struct usbfront *uf)
 static bool thread_turn(struct usbfront *uf)
 {
 	unsigned long events = xchg(&uf->events, 0);
-	u32 seen = uf->cq.cons + uf->port_seen + uf->session;
+	u32 seen = uf->cq.cons + uf->session;
 	bool more = false;
 
 	run_events(uf, events);
@@ -281,7 +289,8 @@ static bool thread_turn(struct usbfront *uf)
 	kick_batch(uf);
 	if (events & BIT(USBFRONT_EV_POLL))
 		usbfront_vusbs_poll(uf);
-	if (seen != uf->cq.cons + uf->port_seen + uf->session)
+	/* Of changes of ports, too, only the latest counts: some a second are enough. */
+	if (seen != uf->cq.cons + uf->session)
 		uf->empty_row = 0;
 	else if (events == BIT(USBFRONT_EV_RING))
 		uf->empty_row++;
@@ -301,7 +310,12 @@ static int usbfront_thread(void *data)
 	while (!kthread_should_stop()) {
 		if (kthread_should_park())
 			kthread_parkme();
-		if (thread_turn(uf) || READ_ONCE(uf->events))
+		if (thread_turn(uf)) {
+			cond_resched();
+			continue;
+		}
+		pace(uf);
+		if (READ_ONCE(uf->events))
 			cond_resched();
 		else
 			thread_sleep(uf);

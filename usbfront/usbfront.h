@@ -536,6 +536,7 @@ struct usbfront_stats {
  * @cq: completions; thread only
  * @poll_ns: how long the thread looks before it sleeps
  * @is_wake_armed: PCI: a doorbell ends suspend to idle
+ * @is_pausing: the thread looks soon in any case, doorbells need not wake it
  * @empty_row: doorbells in a row for which there was nothing to find
  * @debugfs: file
  * @power_wait: somebody waits for a port to be suspended
@@ -612,6 +613,7 @@ struct usbfront {
 	u32 poll_ns;
 	bool is_wake_armed;
 	u32 empty_row;
+	bool is_pausing;
 	struct dentry *debugfs;
 	wait_queue_head_t power_wait;
 
