@@ -166,6 +166,8 @@ static void session_broken(struct usbfront *uf)
 	write_state(uf, USBIF_FRONT_BROKEN);
 	set_state(uf, USBFRONT_BROKEN);
 	stay_away(uf);
+	/* Also for a backend that restarts each time. */
+	uf->connect_at = jiffies + HANDSHAKE_PAUSE;
 }
 
 /* ---- begin ---- */
@@ -183,8 +185,8 @@ static int take_layout(struct usbfront *uf)
 		ret = -EINVAL;
 	}
 	if (ret == -EINVAL && why != uf->refused_why)
-		dev_err(uf->dev, "%s: layout of the backend refused: %s\n",
-			uf->name, usbif_why_name(why));
+		dev_err_ratelimited(uf->dev, "%s: layout of the backend refused: %s\n",
+				    uf->name, usbif_why_name(why));
 	uf->refused_why = ret == -EINVAL ? why : USBIF_WHY_OK;
 	if (ret)
 		return ret;
@@ -296,8 +298,9 @@ static void look_running(struct usbfront *uf)
 	if (uf->error) {
 		session_broken(uf);
 	} else if (state == USBIF_BACK_BROKEN) {
-		dev_err(uf->dev, "%s: backend says we broke the protocol, error %u\n",
-			uf->name, usbif_word_read(&uf->back->error));
+		dev_err_ratelimited(uf->dev,
+				    "%s: backend says we broke the protocol, error %u\n",
+				    uf->name, usbif_word_read(&uf->back->error));
 		session_lost(uf, "broken by the backend");
 		stay_away(uf);
 	} else if (usbif_word_read(&uf->back->nonce) != uf->back_nonce) {
