@@ -22,6 +22,9 @@
 static int urb_error(const struct usbfront_req *req, u32 status)
 {
 	switch (status) {
+	case USBIF_ST_OK:		/* short, and the backend sees no error in it */
+		return req->is_in && req->xfer->urb->transfer_flags & URB_SHORT_NOT_OK ?
+		       -EREMOTEIO : 0;
 	case USBIF_ST_CANCELLED:	/* not by us, or usbcore knows better */
 		return -EPROTO;
 	case USBIF_ST_INVALID:
