@@ -165,6 +165,7 @@ static void port_hide(struct usbfront_port *port)
 	port->vusb->wakeups[side] &= ~BIT(port->number);
 	usbfront_power_clear(port);
 	port->reset = NULL;
+	port->is_reset_late = false;
 	port->query = NULL;
 	port->is_asked = false;
 	port->no_streams = false;
@@ -227,6 +228,20 @@ void usbfront_port_sync(struct usbfront_port *port)
 
 /* ---- reset ---- */
 
+/* The hub driver may go on; if the answer comes after all, it hears of the device again. */
+static void reset_fails(struct usbfront_port *port, enum usbfront_side side)
+{
+	struct usbfront *uf = port->vusb->uf;
+
+	if (!port->is_reset_late)
+		dev_warn_ratelimited(uf->dev,
+				     "%s: vusb %u port %u: reset not answered\n",
+				     uf->name, port->vusb->number, port->number);
+	port->is_reset_late = true;
+	usbfront_hport_set(port, side, USBFRONT_HUB_CONNECTED,
+			   USB_PORT_STAT_C_RESET);
+}
+
 /**
  * usbfront_port_reset - the hub driver wants a reset
  * @port: port
@@ -234,6 +249,9 @@ void usbfront_port_sync(struct usbfront_port *port)
  *
  * Enumeration resets a device twice in a row: the second time, nothing but descriptors
  * have been read and there is nothing to reset.
+ *
+ * One that is on its way for too long is not waited for again. The hub driver takes every
+ * end of its waiting for a reason to switch the port off and on, and begins anew.
  */
 void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side)
 {
@@ -244,6 +262,11 @@ void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side)
 	if (!port->epoch || usbfront_side_of(port->speed) != side ||
 	    hp->state == USBFRONT_HUB_RESETTING)
 		return;
+	if (port->reset && hp->state > USBFRONT_HUB_EMPTY &&
+	    time_after(jiffies, port->reset_until)) {
+		reset_fails(port, side);
+		return;
+	}
 	if (!hport_step(port, side, USBFRONT_HUB_RESETTING))
 		return;
 	/* A reset resumes; and disables remote wakeup. */
@@ -254,12 +277,13 @@ void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side)
 				   USB_PORT_STAT_C_RESET);
 		return;
 	}
-	hp->until = jiffies + RESET_TIMEOUT;
-	usbfront_timer_arm(uf, RESET_TIMEOUT);
 	if (!port->reset && !port->is_reset_due) {
+		port->reset_until = jiffies + RESET_TIMEOUT;
 		port->is_reset_due = true;
 		uf->nr_resets_due++;
 	}
+	hp->until = port->reset_until;
+	usbfront_timer_arm(uf, RESET_TIMEOUT);
 	usbfront_wake(uf, USBFRONT_EV_FEED);
 }
 
@@ -277,6 +301,10 @@ void usbfront_port_reset_done(struct usbfront_port *port, u32 status)
 	/* A port that was reset holds nothing. */
 	for (i = 0; i < USBFRONT_NR_EPS; i++)
 		usbfront_ep_forget_restart(&port->ep[i]);
+	if (port->is_reset_late && !status &&
+	    port->hport[side].state == USBFRONT_HUB_CONNECTED)
+		hport_changed(port, side, USB_PORT_STAT_C_CONNECTION);
+	port->is_reset_late = false;
 	if (port->hport[side].state != USBFRONT_HUB_RESETTING)
 		return;
 	if (status || !usbfront_streams_ask(port))
@@ -311,11 +339,8 @@ static void reset_expire(struct usbfront_port *port, enum usbfront_side side)
 		usbfront_timer_arm(uf, hp->until - jiffies + 1);
 		return;
 	}
-	dev_warn_ratelimited(uf->dev, "%s: vusb %u port %u: reset not answered\n",
-			     uf->name, port->vusb->number, port->number);
 	drop_reset(port);
-	usbfront_hport_set(port, side, USBFRONT_HUB_CONNECTED,
-			   USB_PORT_STAT_C_RESET);
+	reset_fails(port, side);
 }
 
 /**

@@ -294,7 +294,9 @@ struct usbfront_hport {
  * @speed: of that device, enum usbif_speed
  * @is_clean: reset, and nothing but descriptors read since
  * @is_reset_due: USBIF_OP_RESET is to be sent
+ * @is_reset_late: the hub driver was told that it has failed, and it may yet succeed
  * @reset: USBIF_OP_RESET on its way, or NULL
+ * @reset_until: jiffies until which it is waited for, however often it is asked for
  * @query: the question whether there can be streams, or NULL
  * @call: somebody waits for an operation, or NULL
  * @is_asked: that has been answered: usbcore need not wait for it
@@ -319,7 +321,9 @@ struct usbfront_port {
 	u8 speed;
 	bool is_clean;
 	bool is_reset_due;
+	bool is_reset_late;
 	struct usbfront_req *reset;
+	unsigned long reset_until;
 	struct usbfront_req *query;
 	struct usbfront_call *call;
 	bool is_asked;
