@@ -39,6 +39,9 @@ void usbfront_streams_update(struct usbfront_vusb *vusb)
 		hcd->can_do_streams = can;
 }
 
+/* After that a device is taken for one that can have none. */
+#define QUERY_TIMEOUT	(3 * HZ)
+
 /**
  * usbfront_streams_ask - ask whether a device can have streams
  * @port: port whose device has just been reset
@@ -57,10 +60,16 @@ bool usbfront_streams_ask(struct usbfront_port *port)
 		usbfront_streams_update(port->vusb);
 		return false;
 	}
-	if (!port->query)
+	if (!port->query) {
 		port->query = usbfront_op_submit(uf, port,
 						 USBIF_OP_ALLOC_STREAMS, 0, 1,
 						 ANY_ENDPOINT);
+		port->query_until = jiffies + QUERY_TIMEOUT;
+	} else if (time_after(jiffies, port->query_until)) {
+		port->no_streams = true;
+		usbfront_streams_update(port->vusb);
+		return false;
+	}
 	return port->query;
 }
 

@@ -298,6 +298,7 @@ struct usbfront_hport {
  * @reset: USBIF_OP_RESET on its way, or NULL
  * @reset_until: jiffies until which it is waited for, however often it is asked for
  * @query: the question whether there can be streams, or NULL
+ * @query_until: jiffies until which a reset waits for the answer
  * @call: somebody waits for an operation, or NULL
  * @is_asked: that has been answered: usbcore need not wait for it
  * @no_streams: the answer was no
@@ -325,6 +326,7 @@ struct usbfront_port {
 	struct usbfront_req *reset;
 	unsigned long reset_until;
 	struct usbfront_req *query;
+	unsigned long query_until;
 	struct usbfront_call *call;
 	bool is_asked;
 	bool no_streams;
