@@ -36,7 +36,8 @@ class Peer:
     def __init__(self, vm: VM) -> None:
         self.vm = vm
         self.modules = kernels.build(vm.kernel)
-        self.program = compile_peer("back_disk", "back", "back_iso")
+        self.program = compile_peer("back_disk", "back", "back_iso",
+                                    "back_hostile")
         self.content = os.urandom(IMAGE)
         (vm.share / "image").write_bytes(self.content)
         # Disks come and go by the dozen: not a second for each.

@@ -20,11 +20,15 @@ from vm import SLOWER, VM, Job
 CHANNELS = "/sys/bus/usb/drivers/usbback/channels"
 
 
-def verify(vm: VM, disk: str, mib: int, seconds: int) -> Job:
-    """Write and read back a disk for that long, each octet compared."""
+def verify(vm: VM, disk: str, mib: int, seconds: int,
+           pause_ms: int = 0) -> Job:
+    """Write and read back a disk for that long, each octet compared.
+
+    pause_ms: after each quarter of a MiB, so that others get a processor.
+    """
     # A guest without our root has it in its path.
     return vm.spawn(f"exec $(command -v verify || echo {compile_tool('verify')})"
-                    f" {disk} 0 {mib} {seconds}", stdin=False)
+                    f" {disk} 0 {mib} {seconds} {pause_ms}", stdin=False)
 
 
 def verified(job: Job, seconds: int, gap: int = 0) -> str:

@@ -30,6 +30,7 @@ IMAGE = 8 << 20
 LINES = 10
 LOG = "evil: protocol violated|evil: session"
 HOURS = 4 * 3600
+PAUSE_MS = 50
 LOG_FLOOD = 73
 
 
@@ -74,7 +75,8 @@ class Bench:
         busid = self.loop.attach(clean)
         node = child_node(self.vm, busid, "block/sd?")
         self.vm.wait_for(f"test -b /dev/{node}")
-        self.clean = verify(self.vm, f"/dev/{node}", IMAGE >> 20, HOURS)
+        self.clean = verify(self.vm, f"/dev/{node}", IMAGE >> 20, HOURS,
+                            PAUSE_MS)
 
     def verified(self) -> list[int]:
         """Octets that the neighbour has found right, second by second."""

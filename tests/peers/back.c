@@ -21,6 +21,7 @@
 #include "usbif_ioctl.h"
 
 #define NR_VUSB		2
+#define SHADOW(b, n)	((b)->shadow + (size_t)(n) * USBIF_BLOCK_SIZE)
 #define BLOCK(b, n)	((b)->region + (b)->lay.pool_offset + \
 			 (size_t)(n) * USBIF_BLOCK_SIZE)
 
@@ -281,6 +282,10 @@ static void respond(struct back *b, const struct usbif_response *rsp)
 		wire.reserved1 = 1;
 		b->next_lie = LIE_NONE;
 	}
+	if (b->spoil_word) {
+		usbif_word_write((__le32 *)&wire + b->spoil_word, b->spoil_value);
+		b->spoil_word = 0;
+	}
 	if (usbif_prod_room(&b->cq) <= 0)
 		die("completion ring is full");
 	usbif_prod_push(&b->cq, &wire);
@@ -423,7 +428,9 @@ static void move_data(struct back *b, struct back_req *r, char *data, u32 len,
 		n = n < len ? n : len;
 		if (put)
 			memcpy(BLOCK(b, r->ranges[i].block), data, n);
-		else
+		if (put && b->shadow)
+			memcpy(SHADOW(b, r->ranges[i].block), data, n);
+		if (!put)
 			memcpy(data, BLOCK(b, r->ranges[i].block), n);
 		data += n;
 		len -= n;
@@ -438,6 +445,50 @@ void back_put(struct back *b, struct back_req *r, const void *data, u32 len)
 void back_get(struct back *b, struct back_req *r, void *data, u32 len)
 {
 	move_data(b, r, data, len, false);
+}
+
+/* ---- leaks ---- */
+
+void back_look_for_leaks(struct back *b, bool on)
+{
+	free(b->shadow);
+	b->shadow = NULL;
+	if (!on)
+		return;
+	b->shadow = malloc(b->lay.pool_size);
+	if (!b->shadow)
+		die("no memory");
+	memcpy(b->shadow, BLOCK(b, 0), b->lay.pool_size);
+}
+
+/* @sent octets are the frontend's to write; the rest is as it was, or zero. */
+static void look_at_run(struct back *b, u32 block, u32 length, u32 sent)
+{
+	u32 end = (length + USBIF_BLOCK_SIZE - 1) / USBIF_BLOCK_SIZE *
+		  USBIF_BLOCK_SIZE;
+	unsigned char *is = BLOCK(b, block), *was = SHADOW(b, block);
+	u32 i;
+
+	memcpy(was, is, sent);
+	for (i = sent; i < end; i++)
+		if (is[i] && is[i] != was[i])
+			die("octet %u of block %u is %02x: nobody sent it", i,
+			    block, is[i]);
+}
+
+static void look_for_leaks(struct back *b, const struct back_req *r)
+{
+	bool in = usbif_req_is_in(&r->req);
+	u32 i;
+
+	if (!b->shadow)
+		return;
+	for (i = 0; i < r->req.nr_extents; i++)
+		look_at_run(b, r->ranges[i].block, r->ranges[i].length,
+			    in ? 0 : r->ranges[i].length);
+	if (r->req.table_length)
+		look_at_run(b, r->req.table_block, r->req.table_length,
+			    r->req.table_length);
 }
 
 /* ---- submissions ---- */
@@ -503,6 +554,7 @@ static void take(struct back *b, const struct usbif_req *wire)
 	*r = fresh;
 	r->is_live = true;
 	mark_blocks(b, r, true);
+	look_for_leaks(b, r);
 	b->nr_submitted++;
 	if (r->req.vusb || r->req.port_epoch != b->port[r->req.port].epoch ||
 	    !b->port[r->req.port].status) {

@@ -67,6 +67,9 @@ struct back {
 	bool is_stubborn;	/* end no transfer, no cancel */
 	bool quiet_bell;
 	u32 next_lie;		/* enum back_lie for the next completion */
+	unsigned int spoil_word;	/* of the next completion, 0: none */
+	u32 spoil_value;
+	unsigned char *shadow;	/* of the pool, as it should be */
 	/* Statistics. */
 	u64 nr_submitted;
 	u64 nr_cancelled;
@@ -120,5 +123,7 @@ void back_complete(struct back *b, struct back_req *r, u8 status, u32 actual);
 /* Has the other side taken all completions? */
 bool back_is_taken(struct back *b);
 void back_lie(struct back *b, enum back_lie lie);
+/* From now on end the program if the pool has octets that no request put there. */
+void back_look_for_leaks(struct back *b, bool on);
 
 #endif /* TESTS_PEERS_BACK_H */

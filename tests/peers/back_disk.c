@@ -24,6 +24,7 @@
  *	grant NUMBER		streams granted to whoever wants some; 0: unsupported
  *	stats
  *	quit			drop the channel
+ * and those of back_hostile.h.
  * Ends without a word to the module when its input does.
  */
 #define _GNU_SOURCE
@@ -36,6 +37,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "back.h"
+#include "back_hostile.h"
 #include "back_iso.h"
 
 #define DISK		1
@@ -288,6 +290,8 @@ static void control(struct back *b, struct back_req *r)
 		back_complete(b, r, USBIF_ST_STALL, 0);
 		return;
 	}
+	if (r->req.setup[1] == 6)
+		len = hostile_descriptor(r->req.setup[3], d, len);
 	len = len < r->req.length ? len : r->req.length;
 	back_put(b, r, d, len);
 	back_complete(b, r, USBIF_ST_OK, len);
@@ -319,7 +323,8 @@ static void port_reset(struct back *b, struct back_req *r)
 	memset(b->is_held[r->req.port], 0, sizeof(b->is_held[0]));
 	configuration[r->req.port] = 0;
 	phase = WANT_COMMAND;
-	back_complete(b, r, USBIF_ST_OK, 0);
+	if (!hostile_reset(b, r))
+		back_complete(b, r, USBIF_ST_OK, 0);
 }
 
 /* ---- the disk ---- */
@@ -483,7 +488,7 @@ static void sink(struct back *b, struct back_req *r)
 
 	if (r->req.endpoint == EP_IN)
 		back_put(b, r, zeroes, r->req.length);
-	back_complete(b, r, USBIF_ST_OK, r->req.length);
+	back_complete(b, r, USBIF_ST_OK, hostile_length(r, r->req.length));
 }
 
 /* ---- all ---- */
@@ -509,6 +514,8 @@ static void run(struct back *b, struct back_req *r)
 
 static void grant(struct back *b, struct back_req *r)
 {
+	if (hostile_query())
+		return;
 	r->value = nr_granted;
 	back_complete(b, r, nr_granted ? USBIF_ST_OK : USBIF_ST_UNSUPPORTED, 0);
 }
@@ -661,7 +668,7 @@ static void obey(struct back *b, const char *line)
 		nr_granted = n;
 	else if (!strncmp(line, "stats", 5))
 		print_stats(b);
-	else
+	else if (!hostile_obey(b, line))
 		die("what is '%s'?", line);
 	printf("done %u %s\n", ++number, line);
 	fflush(stdout);

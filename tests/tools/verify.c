@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * verify DEVICE FIRST-MIB MIB SECONDS - write and read back part of a disk
+ * verify DEVICE FIRST-MIB MIB SECONDS [PAUSE-MS] - write and read back part of a disk
  *
  * Patterns that never repeat are written past all caches, read back and compared, again and
  * again. Each second a line says how many octets were found right so far; a line is printed also
  * when nothing moves, so that whoever reads them sees a stall. Ends with 1 at the first error.
+ * With PAUSE-MS it rests after each quarter of a MiB.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -99,8 +100,8 @@ int main(int argc, char **argv)
 	int fd, seconds;
 	time_t end;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: verify DEVICE FIRST-MIB MIB SECONDS\n");
+	if (argc < 5) {
+		fprintf(stderr, "usage: verify DEVICE FIRST-MIB MIB SECONDS [PAUSE-MS]\n");
 		return 2;
 	}
 	first = atoll(argv[2]) << 20;
@@ -121,6 +122,7 @@ int main(int argc, char **argv)
 			return 1;
 		seed += RUN;
 		at = (at + RUN * BLOCK) % size;
+		usleep(argc > 5 ? 1000 * atoi(argv[5]) : 0);
 	}
 	pthread_join(reporter, NULL);
 	return 0;
