@@ -202,6 +202,7 @@ struct usbback_port_stats {
  * @ops: operations, first one may be running [L]
  * @work: runs them
  * @last_reset: jiffies, of the worker
+ * @configs_until: jiffies, of the worker: see pace_configurations()
  * @max_linear: most octets of one contiguous mapping
  * @max_segment: most octets of a scatter-gather element
  * @stats: [L], but direct and bounced [T]
@@ -228,6 +229,7 @@ struct usbback_port {
 	struct list_head ops;
 	struct work_struct work;
 	unsigned long last_reset;
+	unsigned long configs_until;
 	size_t max_linear;
 	size_t max_segment;
 	struct usbback_port_stats stats;

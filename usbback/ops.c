@@ -21,6 +21,8 @@
 #define PREPARE_TRIES	3
 #define PREPARE_RETRY	200	/* ms */
 #define RESET_GAP	msecs_to_jiffies(250)	/* between resets of a port */
+#define CONFIGS		16	/* configurations at once */
+#define CONFIG_GAP	msecs_to_jiffies(250)	/* between those after */
 #define ALL_EPS		(~0U)
 
 /* ---- gates ---- */
@@ -299,10 +301,26 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 	return USBIF_ST_OK;
 }
 
+/*
+ * Each one takes the interfaces away and makes them anew, which the host's udev hears
+ * of, and it works far longer on that than the guest.
+ */
+static void pace_configurations(struct usbback_port *port)
+{
+	if (time_before(port->configs_until, jiffies))
+		port->configs_until = jiffies;
+	while (time_after(port->configs_until, jiffies +
+			  (CONFIGS - 1) * CONFIG_GAP) && !port_is_going(port))
+		schedule_timeout_idle(1);
+	port->configs_until += CONFIG_GAP;
+}
+
 static int set_configuration(struct usbback_port *port, int value)
 {
-	int ret = usbback_dev_lock(port->bdev, LOCK_MS);
+	int ret;
 
+	pace_configurations(port);
+	ret = usbback_dev_lock(port->bdev, LOCK_MS);
 	if (ret)
 		return ret;
 	usbback_streams_free(port, ALL_EPS);

@@ -49,6 +49,7 @@ static struct usbback_port *port_alloc(struct usbback *ub, u8 vusb, u8 nr)
 	port->vusb = vusb;
 	port->nr = nr;
 	port->last_reset = jiffies - HZ;
+	port->configs_until = jiffies;
 	INIT_LIST_HEAD(&port->ops);
 	INIT_WORK(&port->work, usbback_op_work);
 	for (i = 0; i < USBBACK_EPS; i++) {

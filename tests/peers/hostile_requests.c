@@ -546,7 +546,8 @@ static void configurations(void)
 static void many_configurations(void)
 {
 	struct usbif_request req, first = waiting(10);
-	unsigned int i, rounds = is_long ? 500 : 20;
+	unsigned int i, rounds = is_long ? 60 : 21;
+	u64 begun = now_ms();
 
 	front_submit(&f, &first);
 	for (i = 0; i < rounds; i++) {
@@ -561,6 +562,10 @@ static void many_configurations(void)
 	for (i = 0; i < rounds % 16; i++)
 		wants_end(20 + i, USBIF_ST_OK);
 	wants_end(10, USBIF_ST_SHUTDOWN);
+	/* 16 at once, 4 a second. */
+	begun = now_ms() - begun;
+	check(begun >= (rounds - 17) * 250, "%u in %u ms", rounds,
+	      (unsigned int)begun);
 }
 
 static void interfaces(void)
