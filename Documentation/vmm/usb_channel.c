@@ -11,32 +11,56 @@
 
 #define DOORBELL_SIZE	0x1000
 
+/* The guest has ended the interrupt. Another one is not injected from in here. */
+static void ended(void *cookie)
+{
+	struct usb_channel *c = cookie;
+
+	c->in_flight = false;
+}
+
 /* libvmm 0.2.0 names an interrupt by a route, before that by two numbers. */
 #ifdef ARM_GIC_IRQ_ROUTE
-#define IRQ_OF(c)	ARM_GIC_IRQ_ROUTE((c)->vcpu, (c)->irq)
-#define ACK_ARGS	irq_routing_info_t route
-#define ACK_UNUSED	((void)route)
+static void ack(irq_routing_info_t route, void *cookie)
+{
+	(void)route;
+	ended(cookie);
+}
+
+static bool irq_register(struct usb_channel *c)
+{
+	return virq_register(ARM_GIC_IRQ_ROUTE(c->vcpu, c->irq), ack, c);
+}
+
+static bool irq_inject(struct usb_channel *c)
+{
+	return virq_inject(ARM_GIC_IRQ_ROUTE(c->vcpu, c->irq));
+}
 #else
-#define IRQ_OF(c)	(c)->vcpu, (c)->irq
-#define ACK_ARGS	size_t vcpu, int irq
-#define ACK_UNUSED	((void)vcpu, (void)irq)
+static void ack(size_t vcpu, int irq, void *cookie)
+{
+	(void)vcpu;
+	(void)irq;
+	ended(cookie);
+}
+
+static bool irq_register(struct usb_channel *c)
+{
+	return virq_register(c->vcpu, c->irq, ack, c);
+}
+
+static bool irq_inject(struct usb_channel *c)
+{
+	return virq_inject(c->vcpu, c->irq);
+}
 #endif
 
 static void inject(struct usb_channel *c)
 {
 	c->in_flight = true;
 	/* Refused: nothing will be ended, so the next doorbell has to be tried. */
-	if (!virq_inject(IRQ_OF(c)))
+	if (!irq_inject(c))
 		c->in_flight = false;
-}
-
-/* The guest has ended the interrupt. Another one is not injected from in here. */
-static void ended(ACK_ARGS, void *cookie)
-{
-	struct usb_channel *c = cookie;
-
-	ACK_UNUSED;
-	c->in_flight = false;
 }
 
 /* A store rings the other guest, whatever is stored. A load finds 0. */
@@ -60,7 +84,7 @@ bool usb_channel_init(struct usb_channel *c)
 	c->again = false;
 	return fault_register_vm_exception_handler(c->doorbell, DOORBELL_SIZE,
 						   doorbell, c) &&
-	       virq_register(IRQ_OF(c), ended, c);
+	       irq_register(c);
 }
 
 /*

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <microkit.h>
 
-typedef bool (*vm_exception_handler_t)(size_t vcpu, size_t offset, size_t fsr,
-				       seL4_UserContext *regs, void *data);
+typedef bool (*vm_exception_handler_t)(size_t, size_t, size_t, seL4_UserContext *,
+				       void *);
 bool fault_register_vm_exception_handler(uintptr_t base, size_t size,
 					 vm_exception_handler_t callback,
 					 void *data);
