@@ -18,7 +18,8 @@
  *   usbif_prod_need_kick: load event <--->    full barrier, load prod
  *
  * With the two full barriers either the producer sees the new event word and
- * rings, or the consumer sees the new entry: no wakeup is lost.
+ * rings, or the consumer sees the new entry: no wakeup is lost. tests/model has a
+ * model of each, which fails without any one of them.
  *
  * Each side keeps its own index in private memory and never reads it back. The
  * peer's index is read once per call and checked against the private one. No
