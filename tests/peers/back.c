@@ -190,6 +190,7 @@ static void session_begin(struct back *b, u32 nonce)
 	unsigned int port;
 
 	forget_all(b);
+	b->is_old = false;
 	b->front_nonce = nonce;
 	b->session++;
 	usbif_word_write(&b->page->ring_start, start);
@@ -577,7 +578,7 @@ bool back_look(struct back *b)
 
 	usbif_word_write(&b->page->heartbeat, ++b->heartbeat);
 	session_look(b);
-	if (b->state != USBIF_BACK_CONNECTED || b->is_deaf ||
+	if (b->state != USBIF_BACK_CONNECTED || b->is_deaf || b->is_old ||
 	    usbif_word_read_acquire(&b->front->state) != USBIF_FRONT_RUNNING)
 		return false;
 	n = usbif_cons_avail(&b->sq);

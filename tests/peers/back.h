@@ -64,6 +64,7 @@ struct back {
 	unsigned char *owned;	/* of each block */
 	/* Misbehaviour. */
 	bool is_deaf;		/* take nothing from the ring */
+	bool is_old;		/* the same until the next session: its indices are old */
 	bool is_stubborn;	/* end no transfer, no cancel */
 	bool quiet_bell;
 	u32 next_lie;		/* enum back_lie for the next completion */

@@ -125,6 +125,7 @@ static void load(struct back *b)
 	if (!saved)
 		die("nothing has been saved");
 	memcpy(b->region, saved, b->size);
+	b->is_old = true;
 	back_kick(b);
 }
 
