@@ -54,7 +54,7 @@ FOREIGN = {
 # All that come as Debian's packages.
 PACKAGED = ARCHIVES | FOREIGN
 # Those that no test boots.
-HEADERS_ONLY = {"6.1-armmp"}
+HEADERS_ONLY = {"6.1-armmp", "6.1-rpi"}
 DEBIAN_ARCH = {"armmp": "armhf", "rpi": "armel"}
 MAKE = {
     "arm64": ("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
