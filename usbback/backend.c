@@ -311,6 +311,7 @@ static struct usbback *backend_alloc(struct usbif_chan *chan)
 	INIT_LIST_HEAD(&ub->node);
 	INIT_LIST_HEAD(&ub->run);
 	INIT_LIST_HEAD(&ub->starved);
+	INIT_LIST_HEAD(&ub->limited);
 	INIT_LIST_HEAD(&ub->deferred);
 	INIT_LIST_HEAD(&ub->bigs);
 	for (i = 0; i < USBBACK_ORDERS; i++)
@@ -341,8 +342,10 @@ static int list_insert(struct usbback *ub, const char *name)
 		ret = -EBUSY;
 	else if (name)
 		strscpy(ub->name, name, sizeof(ub->name));
-	if (!ret)
+	if (!ret) {
 		list_add_tail(&ub->node, &backends);
+		usbback_limits_apply(ub);
+	}
 	mutex_unlock(&list_mutex);
 	return ret;
 }
@@ -584,6 +587,7 @@ static int set_name(const char *address, const char *vm, struct usbback **out)
 		return -EBUSY;
 	}
 	strscpy(found->name, vm, sizeof(found->name));
+	usbback_limits_apply(found);
 	*out = found;
 	return 0;
 }

@@ -137,12 +137,22 @@ enum usbback_how {
 
 struct usbback_port;
 
+/* What a guest may have of the host, see limits.c. */
+enum usbback_limit {
+	LIMIT_REQUESTS,		/* submitted to host controllers */
+	LIMIT_KIB,		/* in these */
+	LIMIT_BATCH,		/* requests taken until others have their turn */
+	LIMIT_RESETS,		/* a second, of each port */
+	LIMIT_LINES,		/* of the log, in five seconds */
+	USBBACK_LIMITS
+};
+
 /**
  * struct usbback_ep - an endpoint of a port
  * @port: it belongs to [C]
  * @active: requests from submission to completion, in order [L]
  * @parked: requests that wait, in order [L]
- * @run: in ub->run or ub->starved [L]
+ * @run: in ub->run, ub->starved or ub->limited [L]
  * @kills: active ones with a kill: no submission until they are back [L]
  * @deferred: active ones that wait for the thread's copy [L]
  * @streams: granted, 0 for none; changes only while nothing is active [L]
@@ -361,6 +371,7 @@ struct usbback_stats {
 	u64 wakeups;		/* [T] */
 	u64 empty_wakeups;	/* [T] */
 	u64 paced;		/* [T] pauses for want of anything but doorbells */
+	u64 limited;		/* [L] times an endpoint had to wait for its share */
 	u64 poll_hits;		/* [T] */
 	u64 poll_misses;	/* [T] */
 	u64 sessions;		/* [T] */
@@ -414,6 +425,9 @@ struct usbback {
 	unsigned long *blocks;		/* [L] of the pool, in live requests */
 	struct list_head run;		/* [L] endpoints to be looked at */
 	struct list_head starved;	/* [L] endpoints that wait for memory */
+	struct list_head limited;	/* [L] endpoints that have no share left */
+	u64 octets;			/* [L] of requests from submission to answer */
+	u32 limits[USBBACK_LIMITS];	/* list's lock to write */
 	struct list_head deferred;	/* [L] slots */
 	struct usbback_port *ports[USBIF_MAX_VUSB][USBIF_MAX_PORTS + 1]; /* [L] */
 
@@ -464,6 +478,15 @@ struct usbback {
 	struct usbback_violation violation;
 	struct usbback_stats stats;
 };
+
+/* limits.c */
+void usbback_limits_apply(struct usbback *ub);
+void usbback_limits_exit(void);
+
+static inline u32 usbback_limit(const struct usbback *ub, enum usbback_limit limit)
+{
+	return READ_ONCE(ub->limits[limit]);
+}
 
 /* backend.c */
 void usbback_look_again(struct usbback *ub);
@@ -567,6 +590,8 @@ void usbback_urb_run(struct usbback_ep *ep);
 bool usbback_urb_flush(struct usbback *ub);
 /* Puts @ep into ub->run and wakes the thread; ub->lock held. */
 void usbback_urb_schedule(struct usbback_ep *ep);
+void usbback_urb_feed_limited(struct usbback *ub);
+void usbback_urb_unlimit(struct usbback *ub);
 /* Marks an active request; ub->lock held. */
 void usbback_urb_kill(struct usbback_slot *slot, enum usbback_kill kill);
 /* Marks all of an endpoint to be parked again; ub->lock held. */

@@ -54,8 +54,8 @@ static void show_stats(struct seq_file *m, struct usbback *ub)
 	seq_printf(m, "doorbells_in %ld\ndoorbells_out %ld\n",
 		   atomic_long_read(&ub->chan->events),
 		   atomic_long_read(&ub->chan->kicks));
-	seq_printf(m, "wakeups %llu\nempty_wakeups %llu\npaced %llu\npoll_hits %llu\npoll_misses %llu\n",
-		   st->wakeups, st->empty_wakeups, st->paced, st->poll_hits,
+	seq_printf(m, "wakeups %llu\nempty_wakeups %llu\npaced %llu\nlimited %llu\npoll_hits %llu\npoll_misses %llu\n",
+		   st->wakeups, st->empty_wakeups, st->paced, st->limited, st->poll_hits,
 		   st->poll_misses);
 	seq_printf(m, "sessions %llu\nviolations %llu\nstalls %llu\nretries %llu\nrerings %llu\ntakebacks %llu\n",
 		   st->sessions, st->violations, st->stalls, st->retries,

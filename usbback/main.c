@@ -35,6 +35,7 @@ err_cdev_exit:
 	usbback_cdev_exit();
 err_rules_exit:
 	usbback_rules_exit();
+	usbback_limits_exit();
 err_debugfs_exit:
 	usbback_debugfs_exit();
 	return ret;
@@ -46,6 +47,7 @@ static void __exit usbback_exit(void)
 	usbback_pci_exit();
 	usbback_cdev_exit();
 	usbback_rules_exit();
+	usbback_limits_exit();
 	usbback_debugfs_exit();
 	rcu_barrier();
 }

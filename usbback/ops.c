@@ -20,7 +20,6 @@
 #define DRAIN_MS	5000	/* for the host controller to return requests */
 #define PREPARE_TRIES	3
 #define PREPARE_RETRY	200	/* ms */
-#define RESET_GAP	msecs_to_jiffies(250)	/* between resets of a port */
 #define CONFIGS		16	/* configurations at once */
 #define CONFIG_GAP	msecs_to_jiffies(250)	/* between those after */
 #define ALL_EPS		(~0U)
@@ -237,10 +236,12 @@ u8 usbback_op_status(int ret)
 
 /* ---- operations; in the port's worker, no lock held ---- */
 
-/* Not faster than four times a second: a reset keeps the hub's lock. */
+/* Some a second, four if nobody says otherwise: a reset keeps the hub's lock. */
 static void pace_resets(struct usbback_port *port)
 {
-	while (time_before(jiffies, port->last_reset + RESET_GAP) &&
+	unsigned long gap = HZ / usbback_limit(port->ub, LIMIT_RESETS);
+
+	while (time_before(jiffies, port->last_reset + gap) &&
 	       !port_is_going(port))
 		schedule_timeout_idle(1);
 	port->last_reset = jiffies;

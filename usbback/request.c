@@ -88,6 +88,8 @@ static void leave_endpoint(struct usbback_slot *slot)
 	if (!ep->index && !list_empty(&ep->parked))
 		usbback_urb_schedule(ep);	/* one at a time: may_run() */
 	ub->inflight--;
+	ub->octets -= slot->req.length;
+	usbback_urb_feed_limited(ub);
 	port->inflight--;
 	port->stats.inflight--;
 	if (ub->waiters)
@@ -510,7 +512,7 @@ bool usbback_request_intake(struct usbback *ub)
 			octets += min_t(u32, le32_to_cpu(ub->batch[i].length),
 					ub->lay.max_transfer);
 		requests += n;
-		if (requests >= USBBACK_BUDGET_REQUESTS ||
+		if (requests >= usbback_limit(ub, LIMIT_BATCH) ||
 		    octets >= USBBACK_BUDGET_BYTES)
 			return true;
 	}

@@ -199,6 +199,41 @@ static ssize_t channels_write(struct file *file, struct kobject *kobj,
 	return err ?: count;
 }
 
+static ssize_t limits_read(struct file *file, struct kobject *kobj,
+			   compat_bin_attribute *attr, char *buf, loff_t off,
+			   size_t count)
+{
+	return read_text(file, buf, off, count, usbback_limits_print);
+}
+
+static ssize_t limits_write(struct file *file, struct kobject *kobj,
+			    compat_bin_attribute *attr, char *buf, loff_t off,
+			    size_t count)
+{
+	char line[128], *words = line, *vm, why[USBBACK_WHY_MAX] = "";
+	size_t len = count;
+	int err;
+
+	if (off)
+		return complain("limits", "write it at once", -EINVAL);
+	if (len && buf[len - 1] == '\n')
+		len--;
+	if (len >= sizeof(line) || memchr(buf, '\0', len))
+		return complain("limits", "the line is too long", -EINVAL);
+	memcpy(line, buf, len);
+	line[len] = '\0';
+	vm = strsep(&words, " ");
+	if (!usbback_spec_valid_vm(vm, strlen(vm)))
+		return complain("limits",
+				"the VM name is not 1 to 31 characters of A-Za-z0-9_.-",
+				-EINVAL);
+	if (!words)
+		return complain("limits", "NAME=NUMBER or \"default\" has to follow",
+				-EINVAL);
+	err = usbback_limits_set(vm, words, why);
+	return err ? complain("limits", why, err) : count;
+}
+
 static ssize_t write_rule(const char *file, const char *buf, size_t count,
 			  int (*act)(const struct usbback_spec *spec, char *why))
 {
@@ -253,6 +288,7 @@ static DRIVER_ATTR_WO(remove_vport);
 static BIN_ATTR(vports, 0400, vports_read, NULL, 0);
 static BIN_ATTR(grabbed_devices, 0400, grabbed_devices_read, NULL, 0);
 static BIN_ATTR(channels, 0600, channels_read, channels_write, 0);
+static BIN_ATTR(limits, 0600, limits_read, limits_write, 0);
 
 static struct attribute *sysfs_attrs[] = {
 	&driver_attr_new_vport.attr,
@@ -265,6 +301,7 @@ static struct bin_attribute *sysfs_bin_attrs[] = {
 	&bin_attr_vports,
 	&bin_attr_grabbed_devices,
 	&bin_attr_channels,
+	&bin_attr_limits,
 	NULL,
 };
 

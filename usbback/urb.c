@@ -228,6 +228,8 @@ static void park_again(struct usbback_slot *slot)
 	slot->kill = KILL_NONE;
 	slot->unlinked = false;
 	ub->inflight--;
+	ub->octets -= slot->req.length;
+	usbback_urb_feed_limited(ub);
 	ep->port->inflight--;
 	ep->port->stats.inflight--;
 	if (ub->waiters)
@@ -494,6 +496,46 @@ static bool may_run(const struct usbback_ep *ep)
 	       !list_empty(&ep->parked);
 }
 
+/* Others of the guest may have all that it gets; one request always goes. */
+static bool has_share(const struct usbback_ep *ep)
+{
+	const struct usbback *ub = ep->port->ub;
+	const struct usbback_slot *slot;
+
+	if (list_empty(&ep->active))
+		return true;
+	slot = list_first_entry(&ep->parked, struct usbback_slot, node);
+	return ub->inflight < usbback_limit(ub, LIMIT_REQUESTS) &&
+	       ub->octets + slot->req.length <=
+	       (u64)usbback_limit(ub, LIMIT_KIB) * SZ_1K;
+}
+
+/**
+ * usbback_urb_feed_limited - have endpoints looked at that had no share left
+ * @ub: channel; ub->lock held
+ *
+ * Whenever something has ended: there are such endpoints only while something has not.
+ */
+void usbback_urb_feed_limited(struct usbback *ub)
+{
+	lockdep_assert_held(&ub->lock);
+	if (list_empty(&ub->limited))
+		return;
+	list_splice_tail_init(&ub->limited, &ub->run);
+	usbback_wake(ub);
+}
+
+/**
+ * usbback_urb_unlimit - the limits have changed
+ * @ub: channel
+ */
+void usbback_urb_unlimit(struct usbback *ub)
+{
+	spin_lock_irq(&ub->lock);
+	usbback_urb_feed_limited(ub);
+	spin_unlock_irq(&ub->lock);
+}
+
 static struct usbback_slot *make_active(struct usbback_ep *ep)
 {
 	struct usbback_port *port = ep->port;
@@ -503,6 +545,7 @@ static struct usbback_slot *make_active(struct usbback_ep *ep)
 	list_move_tail(&slot->node, &ep->active);
 	slot->state = SLOT_PREPARING;
 	slot->ub->inflight++;
+	slot->ub->octets += slot->req.length;
 	port->inflight++;
 	port->stats.inflight++;
 	port->stats.peak = max(port->stats.peak, port->stats.inflight);
@@ -574,8 +617,14 @@ void usbback_urb_run(struct usbback_ep *ep)
 
 	spin_lock_irq(&ub->lock);
 	while (may_run(ep)) {
-		struct usbback_slot *slot = make_active(ep);
+		struct usbback_slot *slot;
 
+		if (!has_share(ep)) {
+			list_move_tail(&ep->run, &ub->limited);
+			ub->stats.limited++;
+			break;
+		}
+		slot = make_active(ep);
 		spin_unlock_irq(&ub->lock);
 		ret = urb_start(slot);
 		spin_lock_irq(&ub->lock);

@@ -97,6 +97,14 @@ void usbback_channels_print(struct usbback_text *text);
  */
 int usbback_channels_name(const char *address, const char *vm);
 
+/*
+ * The file "limits": one line per guest that has a channel or limits of its own, and
+ * what is written to it. @words is taken apart; @why, of USBBACK_WHY_MAX, says what was
+ * wrong. Process context.
+ */
+void usbback_limits_print(struct usbback_text *text);
+int usbback_limits_set(const char *vm, char *words, char *why);
+
 /* ---- rules.c / device.c: called by the backend side ---- */
 
 /*
