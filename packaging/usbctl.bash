@@ -43,7 +43,7 @@ _usbctl() {
 
 	if ((COMP_CWORD == 1)); then
 		words='serve drop qemu-args libvirt-xml list attach detach move
-			status name restore loop help'
+			status name limit restore loop help'
 	elif [[ $before == --socket || $before == --backend-socket ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return

@@ -16,7 +16,7 @@
 #define MAX_PORT	15
 #define PERSIST_OPTION	{ "persist", no_argument, NULL, 'p' }
 
-static int write_failed(const char *file, const char *text, int error)
+int write_failed(const char *file, const char *text, int error)
 {
 	switch (-error) {
 	case EACCES:
@@ -34,7 +34,7 @@ static int write_failed(const char *file, const char *text, int error)
 	}
 }
 
-static int driver_write(const char *name, const char *text)
+int driver_write(const char *name, const char *text)
 {
 	char *path = driver_file(name);
 	int ret = file_write(path, text);
@@ -567,6 +567,11 @@ static int restore_channel(char *line)
 	return status;
 }
 
+static int restore_limits(char *line)
+{
+	return limits_write(line);
+}
+
 /* Every line is tried; the first failure is what it returns. */
 static int restore_file(const char *name, int (*restore)(char *line), int *count)
 {
@@ -597,7 +602,7 @@ static int restore_file(const char *name, int (*restore)(char *line), int *count
 
 int cmd_restore(const struct command *cmd, int argc, char **argv)
 {
-	int channels = 0, rules = 0, status, second;
+	int channels = 0, rules = 0, limits = 0, status, second, third;
 
 	options_plain(cmd, argc, argv, false);
 	arguments_count(cmd, argc, 0, 0);
@@ -606,7 +611,8 @@ int cmd_restore(const struct command *cmd, int argc, char **argv)
 		return status;
 	status = restore_file("channels", restore_channel, &channels);
 	second = restore_file("rules", restore_rule, &rules);
-	printf("restored from %s: %d channel names, %d rules\n", conf_root(), channels,
-	       rules);
-	return status ? status : second;
+	third = restore_file("limits", restore_limits, &limits);
+	printf("restored from %s: %d channel names, %d rules, limits of %d guests\n",
+	       conf_root(), channels, rules, limits);
+	return status ? status : second ? second : third;
 }

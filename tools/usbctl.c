@@ -34,9 +34,16 @@ static const char qemu_help[] =
 static const char status_help[] =
 	"  --json   for programs\n"
 	"  --rules  only the rules, as /etc/usbif/rules wants them\n";
+static const char limit_help[] =
+	"  requests  submitted to host controllers at once (1024)\n"
+	"  kib       in all of these, in KiB (1048576: no limit)\n"
+	"  batch     taken from the ring until other work has its turn (256)\n"
+	"  resets    of each port in a second (4)\n"
+	"  lines     of the kernel log in five seconds (10)\n";
 static const char restore_help[] =
-	"The files are rules (lines BUSID:VM:VUSB:PORT[:force]) and channels (lines\n"
-	"PCI-ADDRESS VM) in /etc/usbif. Blank lines and what follows a # are skipped.\n";
+	"The files are rules (lines BUSID:VM:VUSB:PORT[:force]), channels (lines\n"
+	"PCI-ADDRESS VM) and limits (lines VM NAME=NUMBER...) in /etc/usbif.\n"
+	"Blank lines and what follows a # are skipped.\n";
 
 static const struct command commands[] = {
 	{ "serve", cmd_serve, "VM [OPTION]...",
@@ -59,6 +66,8 @@ static const struct command commands[] = {
 	  "Show channels, rules, their states and counters", status_help },
 	{ "name", cmd_name, "PCI-ADDRESS VM",
 	  "In a driver VM: say which guest a channel belongs to", NULL },
+	{ "limit", cmd_limit, "[VM [NAME=NUMBER]...|VM default]",
+	  "Show or set what a guest may have of the host at once", limit_help },
 	{ "restore", cmd_restore, "",
 	  "Apply the rules and names kept in /etc/usbif", restore_help },
 	{ "loop", cmd_loop, "[VM] [--size BYTES] [--hugepages]",

@@ -65,6 +65,7 @@ int cmd_move(const struct command *cmd, int argc, char **argv);
 int cmd_status(const struct command *cmd, int argc, char **argv);
 int cmd_name(const struct command *cmd, int argc, char **argv);
 int cmd_restore(const struct command *cmd, int argc, char **argv);
+int cmd_limit(const struct command *cmd, int argc, char **argv);
 int cmd_loop(const struct command *cmd, int argc, char **argv);
 int cmd_drop(const struct command *cmd, int argc, char **argv);
 
@@ -195,6 +196,18 @@ const struct channel *channels_find(const struct channels *channels,
 bool vport_parse(const char *text, struct vport *vport, unsigned int *parts);
 /* BUSID:VM:VUSB:PORT[:force] */
 bool rule_parse(const char *text, struct rule *rule);
+
+/* ---- rules.c: what is written to the files of usbback ---- */
+
+/* One write; 0 or -errno. */
+int driver_write(const char *name, const char *text);
+/* Says why a write failed, and what to do; the status for it. */
+int write_failed(const char *file, const char *text, int error);
+
+/* ---- limits.c ---- */
+
+/* "VM NAME=NUMBER..." */
+int limits_write(const char *line);
 
 /* ---- keep.c ---- */
 

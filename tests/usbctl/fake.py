@@ -176,6 +176,7 @@ class Machine:
         self.writes: list[tuple[str, str]] = []
         self.names: dict[str, str] = {}
         self.extra_channels: list[str] = []
+        self.limits: dict[str, str] = {}
         self.modules: dict[str, Module] = {}
         self._lock = threading.Lock()
         self.env = dict(os.environ, USBIF_SYSFS=str(self.sys),
@@ -209,9 +210,10 @@ class Machine:
         if name == "usbback":
             self.driver.mkdir()
             for file in ("new_vport", "move_vport", "remove_vport", "vports",
-                         "channels", "grabbed_devices"):
+                         "channels", "grabbed_devices", "limits"):
                 (self.driver / file).touch(0o600)
             self.rules.clear()
+            self.limits.clear()
         self.modules[name] = module
         (self.dev / name).touch(0o600)
         self.show()
@@ -257,6 +259,8 @@ class Machine:
             f"{busid} 1234:abcd 480 {rule} Stick\n"
             for busid, (rule, state) in self.rules.items()
             if state in ("attached", "waiting-guest")))
+        self._put("limits", "".join(f"{vm} {words}\n"
+                                    for vm, words in self.limits.items()))
         back = self.modules["usbback"]
         self._put("channels", "".join(
             [f"{vm} fd - running 3 {channel.pid} requests=70 completions=69 "
@@ -353,6 +357,13 @@ class Machine:
         if self.names[address] not in ("", vm):
             return errno.EBUSY
         self.names[address] = vm
+        return 0
+
+    def _limits(self, text: str) -> int:
+        vm, words = text.split(" ", 1)
+        if not re.fullmatch(r"([a-z]+=\d+ ?)+|default", words):
+            return errno.EINVAL
+        self.limits[vm] = words
         return 0
 
     # ---- usbctl

@@ -23,7 +23,7 @@ from tap import expect, expect_equal  # noqa: E402
 
 NOBODY = 65534
 COMMANDS = ("serve", "drop", "qemu-args", "libvirt-xml", "list", "attach",
-            "detach", "move", "status", "name", "restore", "loop")
+            "detach", "move", "status", "name", "limit", "restore", "loop")
 
 
 def ends(result: Result, rc: int, *words: str) -> None:
@@ -292,6 +292,27 @@ def restore(machine: Machine) -> None:
                  ["1-4:vm1:0:1", "1-2.3:vm2:0:1", "1-5:vm1:0:9"])
 
 
+def limits(machine: Machine) -> None:
+    """usbctl limit, and its file in /etc/usbif."""
+    with_module(machine)
+    ends(machine("limit"), 0)
+    ends(machine("limit", "vm1"), 5, "vm1")
+    ends(machine("limit", "vm1", "requests=8", "kib=64"), 0,
+         "vm1 requests=8 kib=64")
+    ends(machine("limit", "vm10", "lines=1"), 0, "vm10 lines=1")
+    expect_equal(machine("limit", "vm1").out, "vm1 requests=8 kib=64\n")
+    expect_equal(machine("limit").out,
+                 "vm1 requests=8 kib=64\nvm10 lines=1\n")
+    ends(machine("limit", "vm1", "requests="), 1, "dmesg")
+    ends(machine("limit", "vm1", "requests"), 2, "requests")
+    ends(machine("limit", "v:1", "requests=1"), 2, "v:1")
+    ends(machine("limit", "vm1", "default"), 0)
+    (machine.conf / "limits").write_text("# slow\nvm2 resets=1 batch=16\n",
+                                         "ascii")
+    ends(machine("restore"), 0, "limits of 1 guests")
+    expect_equal(machine.limits["vm2"], "resets=1 batch=16")
+
+
 def persist(machine: Machine) -> None:
     """Rules that are kept, in a file that has other things in it."""
     with_module(machine)
@@ -474,7 +495,8 @@ CASES = {"usage and help": usage, "arguments that mean nothing": bad_words,
          "attach again": attach_again, "attach to a full controller": attach_full,
          "attach what the host uses": attach_in_use,
          "attach what is refused": attach_refused, "detach": detach,
-         "move": move, "name": names, "restore": restore, "rules that are kept": persist,
+         "move": move, "name": names, "restore": restore, "limits": limits,
+         "rules that are kept": persist,
          "status": status,
          "status for programs": status_json, "qemu-args and libvirt-xml": qemu_args,
          "loop and drop": loop, "manual page": manual}
