@@ -40,6 +40,8 @@
 #define USBBACK_ORDERS		7	/* bounce memory is kept in pages of order 0 to 6 */
 #define USBBACK_CHUNK_ORDER	3	/* of scattered copies */
 #define USBBACK_CHUNK		(PAGE_SIZE << USBBACK_CHUNK_ORDER)
+/* Octets that a request has a buffer of its own for: a UAS status has 112. */
+#define USBBACK_SMALL		128
 
 /**
  * enum usbback_state - state of a channel
@@ -272,6 +274,7 @@ struct usbback_reserve {
  * @ub: [C]
  * @id: [C]
  * @setup: SETUP packet, memory fit for DMA [C]
+ * @small: buffer of USBBACK_SMALL octets, memory fit for DMA [C]
  * @unlinking: calls of usb_unlink_urb() that may still use @urb
  * @urb: reused as long as @unlinking is 0 [T]
  * @packets: that @urb has room for [T]
@@ -302,6 +305,7 @@ struct usbback_slot {
 	struct usbback *ub;
 	u32 id;
 	struct usb_ctrlrequest *setup;
+	void *small;
 	atomic_t unlinking;
 	struct urb *urb;
 	unsigned int packets;

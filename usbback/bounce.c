@@ -17,7 +17,9 @@
  * fails is tried again when something has ended, and there is a reserve that nobody
  * touches while there is other memory: one request after the other gets through with
  * that alone. (But not one that must be contiguous and is longer than a chunk of the
- * reserve, where the host controller has no scatter-gather.)
+ * reserve, where the host controller has no scatter-gather.) The shortest have a buffer
+ * of their own: a disk's command and its status, which a UAS driver asks for before it,
+ * must not wait for the data between them, nor that for them.
  */
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
@@ -302,6 +304,12 @@ static int bounce_linear(struct usbback_slot *slot,
 {
 	struct page *page;
 
+	slot->nents = 0;
+	if (slot->req.length <= USBBACK_SMALL) {
+		slot->linear = slot->small;
+		slot->how = HOW_BOUNCE;
+		return 0;
+	}
 	slot->order = get_order(slot->req.length);
 	page = chunk_get(slot->ub, slot->order);
 	if (!page && slot->order <= USBBACK_CHUNK_ORDER &&
@@ -312,7 +320,6 @@ static int bounce_linear(struct usbback_slot *slot,
 	if (!page)
 		return -ENOMEM;
 	slot->linear = page_address(page);
-	slot->nents = 0;
 	slot->how = HOW_BOUNCE;
 	return 0;
 }
@@ -411,10 +418,12 @@ void usbback_buffer_unmap(struct usbback_slot *slot)
 	struct usbback *ub = slot->ub;
 
 	lockdep_assert_held(&ub->lock);
-	if (slot->how == HOW_BOUNCE && !slot->is_reserve)
-		chunk_put(ub, virt_to_page(slot->linear), slot->order);
-	else if (slot->how == HOW_BOUNCE_SG)
+	if (slot->how == HOW_BOUNCE && !slot->is_reserve) {
+		if (slot->linear != slot->small)
+			chunk_put(ub, virt_to_page(slot->linear), slot->order);
+	} else if (slot->how == HOW_BOUNCE_SG) {
 		bounce_sg_free(slot);
+	}
 	if (slot->big && slot->big != ub->reserve.big)
 		big_put(ub, slot->big);
 	slot->big = NULL;

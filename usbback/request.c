@@ -532,7 +532,8 @@ static int slot_init(struct usbback *ub, u32 id)
 	INIT_LIST_HEAD(&slot->node);
 	INIT_LIST_HEAD(&slot->deferred);
 	slot->urb = usb_alloc_urb(0, GFP_KERNEL);
-	return slot->urb ? 0 : -ENOMEM;
+	slot->small = kmalloc(USBBACK_SMALL, GFP_KERNEL);
+	return slot->urb && slot->small ? 0 : -ENOMEM;
 }
 
 /**
@@ -571,8 +572,10 @@ void usbback_request_fini(struct usbback *ub)
 {
 	u32 id;
 
-	for (id = 0; ub->slots && id < ub->lay.nr_requests; id++)
+	for (id = 0; ub->slots && id < ub->lay.nr_requests; id++) {
 		usb_free_urb(ub->slots[id].urb);
+		kfree(ub->slots[id].small);
+	}
 	kvfree(ub->packets);
 	kvfree(ub->table);
 	kfree(ub->setups);
