@@ -139,7 +139,7 @@ class Cases(LoopCases):
 
     def cycles(self) -> str:
         """Rule and no rule, many times."""
-        count = tap.scaled(10, 100)
+        count = tap.scaled(5, 100)
         disk = self.disk()
         for number in range(count):
             busid = self.loop.attach(disk, number % 15 + 1)

@@ -562,7 +562,7 @@ def storm(vm: VM, stick: Stick) -> None:
                    f"echo {stick.busid}:vm2:0:1 > {DRIVER}/move_vport; "
                    f"echo {stick.busid} > {DRIVER}/remove_vport; done")
     try:
-        for i in range(tap.scaled(8, 50)):
+        for i in range(tap.scaled(5, 50)):
             stick.plug()
             time.sleep(0.3 + 0.1 * (i % 8))
             stick.pull()

@@ -67,13 +67,13 @@ class Cases:
         """What is on the disk is read, what is written lands there."""
         self.vm.run(f"dd if={node} of=/tmp/read bs=1M iflag=direct 2>&1 && "
                     f"cmp /tmp/read /share/{self.disk.image.name}", 120)
-        for size, at in (("1M", 3), ("256k", 37), ("4k", 4711)):
+        for size, at, mib in (("1M", 3, 4), ("256k", 37, 2), ("4k", 4711, 1)):
             self.vm.run(
-                "head -c 4M /dev/urandom > /tmp/piece; "
+                f"head -c {mib}M /dev/urandom > /tmp/piece; "
                 f"dd if=/tmp/piece of={node} bs={size} seek={at} "
                 f"oflag=direct conv=fsync 2>&1", 120)
             self.vm.run(f"dd if={node} bs={size} skip={at} iflag=direct "
-                        f"count=$((4 * 1024 * 1024 / $(numfmt --from=iec "
+                        f"count=$(({mib} * 1024 * 1024 / $(numfmt --from=iec "
                         f"{size.upper()}))) | cmp - /tmp/piece", 120)
             piece = self.vm.get("/tmp/piece")
             start = at * {"1M": 1 << 20, "256k": 1 << 18, "4k": 4096}[size]
