@@ -142,6 +142,8 @@ static_assert(USBIF_SQ_OFFSET - USBIF_PORTS_OFFSET == USBIF_BLOCK_SIZE);
 static_assert(USBIF_CTL_SIZE < USBIF_REGION_MIN);
 static_assert(USBIF_CTL_SIZE % USBIF_BLOCK_SIZE == 0);
 static_assert(USBIF_MAX_EXTENTS == 256);
+/* usbif_layout_compute(): the smallest region has requests enough. */
+static_assert(USBIF_REGION_MIN >> 14 >= USBIF_MIN_REQUESTS);
 
 static int refuse(enum usbif_why *why, enum usbif_why reason)
 {
@@ -175,7 +177,7 @@ int usbif_layout_compute(struct usbif_layout *lay, u64 size, u64 features,
 	    nr_ports < 1 || nr_ports > USBIF_MAX_PORTS)
 		return -EINVAL;
 
-	while (n > USBIF_MIN_REQUESTS && n > (size >> 14))
+	while (n > (size >> 14))
 		n >>= 1;
 
 	memset(lay, 0, sizeof(*lay));
