@@ -19,6 +19,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	ret = usbif_rsp_decode(&rsp, &copy, &lay, SAMPLE_SESSION, &why);
 	check(!ret == !why && why < USBIF_WHY_MAX);
 	check(usbif_status_to_errno(rsp.status) <= 0);
+	check(usbif_status_from_errno(rsp.value) <= USBIF_ST_MAX);
 	if (ret)
 		return 0;
 	check(rsp.id < 2 * lay.nr_requests);

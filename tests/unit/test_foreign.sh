@@ -20,7 +20,7 @@ build() {
 for pair in arm-linux-gnueabihf:qemu-arm s390x-linux-gnu:qemu-s390x; do
 	triplet=${pair%:*}
 	tap_quiet "$triplet: builds" build "$triplet"
-	for program in layout ring proto status spec; do
+	for program in layout ring proto status rewritten spec; do
 		tap_case "$triplet: test_$program" env -u USBIF_ONLY \
 			"${pair#*:}" "$work/$triplet/test_$program"
 	done

@@ -108,6 +108,8 @@ static const struct {
 	PAGE(nr_requests, 0x80000000u, RING_SIZE),
 	PAGE(sq_entries, 1024, RING_SIZE),
 	PAGE(sq_entries, 0, RING_SIZE),
+	PAGE(sq_entries, 4096, RING_SIZE),
+	PAGE(cq_entries, 1024, RING_SIZE),
 	PAGE(cq_entries, 4096, RING_SIZE),
 	PAGE(sq_offset, 0x3000, OFFSET),
 	PAGE(sq_offset, 0x4000 | 1ull << 32, OFFSET),
@@ -193,6 +195,39 @@ static void test_page_checks(void)
 	tap_case("layout not there yet");
 }
 
+/* What the reader sees is no region, and the writer agrees with it. */
+static void test_odd_sizes(void)
+{
+	static const u64 sizes[] = {
+		0, USBIF_REGION_MIN / 2, 3 * USBIF_REGION_MIN,
+		USBIF_REGION_MAX * 2ull, REGION | 1ull << 32,
+	};
+	const u8 roles[8] = ROLES;
+	struct usbif_identity id;
+	struct usbif_ident ident;
+	struct usbif_back_page page;
+	struct usbif_layout lay;
+	enum usbif_why why;
+	u32 nonce;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		good_page(&page, 0);
+		spoil(&page.region_size, 8, sizes[i]);
+		ret = usbif_layout_decode(&lay, &nonce, &page, sizes[i], &why);
+		expect(ret == -EINVAL && why == USBIF_WHY_REGION_SIZE,
+		       "layout of %llu: %d %s", sizes[i], ret,
+		       usbif_why_name(why));
+		usbif_ident_encode(&ident, sizes[i], roles);
+		ret = usbif_ident_read(&id, &ident, sizes[i], &why);
+		expect(ret == -EINVAL && why == USBIF_WHY_REGION_SIZE,
+		       "identity of %llu: %d %s", sizes[i], ret,
+		       usbif_why_name(why));
+	}
+	tap_case("sizes that no region has");
+}
+
 /* Pages that are right in themselves but for the number of requests. */
 static void test_requests(void)
 {
@@ -241,6 +276,7 @@ static const struct {
 } ident_cases[] = {
 	IDENT(magic, 0, MAGIC),
 	IDENT(magic, USBIF_BACK_MAGIC, MAGIC),
+	IDENT(magic, USBIF_IDENT_MAGIC + 1, MAGIC),
 	IDENT(version, 0, VERSION),
 	IDENT(version, 2, VERSION),
 	IDENT(region_size, REGION * 2, REGION_SIZE),
@@ -276,8 +312,17 @@ static void test_ident(void)
 		expect(ret == -EINVAL && why == ident_cases[i].why, "%d %s",
 		       ret, usbif_why_name(why));
 		seen[why] = true;
+		ret = usbif_ident_decode(&ident, REGION, 0, &role, &why);
+		expect(ret == -EINVAL && why == ident_cases[i].why,
+		       "role: %d %s", ret, usbif_why_name(why));
 		tap_case("identity refused: %s", ident_cases[i].name);
 	}
+
+	usbif_ident_encode(&ident, REGION, roles);
+	ret = usbif_ident_read(&id, &ident, REGION, &why);
+	expect(!ret && !id.backend && id.frontend == 1, "%d %s", ret,
+	       usbif_why_name(why));
+	tap_case("roles of the first peers");
 
 	memset(&ident, 0xff, sizeof(ident));
 	usbif_ident_encode(&ident, REGION, swapped);
@@ -321,6 +366,7 @@ int main(void)
 {
 	test_sizes();
 	test_page_checks();
+	test_odd_sizes();
 	test_requests();
 	test_ident();
 	test_seen();

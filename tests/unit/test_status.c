@@ -40,6 +40,7 @@ static const struct {
 	RSP(id, 0xffffffff, ID),
 	RSP(id, 2 * N - 1, OK),
 	RSP(session, SAMPLE_SESSION + 1, SESSION),
+	RSP(session, SAMPLE_SESSION - 1, SESSION),
 	RSP(status, USBIF_ST_MAX + 1, STATUS),
 	RSP(status, 255, STATUS),
 	RSP(status, USBIF_ST_MAX, OK),
@@ -80,6 +81,13 @@ static void test_rsp(void)
 		tap_case("%s: completion: %s",
 			 usbif_why_name(rsp_cases[i].why), rsp_cases[i].name);
 	}
+
+	usbif_rsp_encode(&wire, &good);
+	wire.status = USBIF_ST_OK;
+	wire.flags = 0;
+	ret = usbif_rsp_decode(&rsp, &wire, &lay, SAMPLE_SESSION, &why);
+	expect(!ret && !why, "%d %s", ret, usbif_why_name(why));
+	tap_case("OK: completion of what ended well");
 
 	for (round = 0; round < 100000; round++) {
 		usbif_rsp_encode(&wire, &good);
@@ -181,6 +189,7 @@ static void test_statuses(void)
 	expect(usbif_status_from_errno(0) == USBIF_ST_OK, "0");
 	expect(usbif_status_from_errno(-ENOENT) == USBIF_ST_CANCELLED, "kill");
 	expect(usbif_status_from_errno(-ETIMEDOUT) == USBIF_ST_TIMEOUT, "time");
+	expect(usbif_status_from_errno(-ENOSR) == USBIF_ST_DATA, "overrun");
 	expect(usbif_status_from_errno(-EILSEQ) == USBIF_ST_PROTO, "CRC");
 	expect(usbif_status_from_errno(-EINPROGRESS) == USBIF_ST_PROTO, "odd");
 	expect(usbif_status_from_errno(1) == USBIF_ST_PROTO, "positive");
