@@ -111,6 +111,7 @@ static const struct {
 	REQ(CANCEL, id, N + 78, ARG),
 	REQ(CANCEL, arg0, N + 77, ARG),
 	REQ(CANCEL, arg0, 76, ARG),
+	REQ(CANCEL, arg0, 78, ARG),
 	REQ(CANCEL, port_epoch, 1, EPOCH),
 	REQ(CANCEL, vusb, 1, VUSB),
 	REQ(CANCEL, port, 1, PORT),
@@ -156,6 +157,9 @@ static const struct {
 	REQ(CONTROL_IN, flags, USBIF_REQ_ZERO_PACKET, FLAGS),
 	REQ(CONTROL_OUT, flags, USBIF_REQ_ZERO_PACKET, FLAGS),
 	REQ(CONTROL_OUT, flags, USBIF_REQ_SHORT_NOT_OK, FLAGS),
+	REQ(CONTROL_OUT, flags, USBIF_REQ_ISO_ASAP, FLAGS),
+	REQ(CONTROL_IN, flags, USBIF_REQ_ISO_ASAP, FLAGS),
+	REQ(CONTROL_IN, flags, USBIF_REQ_SHORT_NOT_OK, OK),
 	REQ(CONTROL_NONE, flags, USBIF_REQ_SHORT_NOT_OK, FLAGS),
 	REQ(ISO_ASAP, flags, USBIF_REQ_ISO_ASAP | USBIF_REQ_SHORT_NOT_OK,
 	    FLAGS),
@@ -163,6 +167,7 @@ static const struct {
 
 	REQ(BULK_IN, length, USBIF_MAX_TRANSFER + 1, LENGTH),
 	REQ(BULK_IN, length, 0x80000000, LENGTH),
+	REQ(BULK_LARGE, length, USBIF_MAX_TRANSFER, OK),
 	REQ(BULK_LARGE, length, 0xffffffff, LENGTH),
 	REQ(RESET, length, 1, LENGTH),
 	REQ(BULK_IN, length, 4096, EXTENT_SUM),
@@ -177,6 +182,7 @@ static const struct {
 	REQ(BULK_IN, extents[0].block, 0xffffffff, EXTENT_RANGE),
 	REQ(BULK_IN, extents[0].block, 0x00100000, EXTENT_RANGE),
 	REQ(BULK_IN, extents[7].block, 4096 - 0x54, EXTENT_RANGE),
+	REQ(BULK_IN, extents[7].block, 4096 - 0x54 - 1, OK),
 	REQ(BULK_IN, extents[0].length, 0xfffff000, EXTENT_RANGE),
 	REQ(BULK_IN, extents[7].length, 0xffffffff, EXTENT_RANGE),
 	REQ(BULK_IN, extents[0].length, 4095, EXTENT_ALIGN),
@@ -220,6 +226,8 @@ static const struct {
 	SETUP(CONTROL_NONE, 0x00, 3, 1, OK),
 	SETUP(CONTROL_NONE, 0x02, 3, 0, OK),
 	SETUP(CONTROL_NONE, 0x02, 1, 1, OK),
+	SETUP(CONTROL_NONE, 0x03, 1, 0, OK),
+	SETUP(CONTROL_NONE, 0x00, 3, 3, OK),
 	SETUP(CONTROL_NONE, 0x01, 1, 0, OK),
 	SETUP(CONTROL_NONE, 0x00, 6, 1, OK),
 
@@ -362,6 +370,23 @@ static void test_features(void)
 		tap_case("FEATURE: %s", s.name);
 	}
 
+	less = lay;
+	less.features = 0;
+	for (i = 0; i < NR_SAMPLES; i++) {
+		size_t j = 0;
+
+		while (j < ARRAY_SIZE(cases) && cases[j].sample != i)
+			j++;
+		if (j < ARRAY_SIZE(cases) || i == SAMPLE_ISO_FRAME ||
+		    i == SAMPLE_ISO_LARGE)
+			continue;
+		sample_get(&s, i);
+		ret = usbif_req_decode(&req, &s.req, &less, SAMPLE_SESSION,
+				       &why);
+		expect(!ret, "%s: %s", s.name, usbif_why_name(why));
+	}
+	tap_case("what no feature is needed for");
+
 	sample_get(&s, SAMPLE_ISO_ASAP);
 	less = lay;
 	less.max_iso_packets = 3;
@@ -452,6 +477,51 @@ static void test_table_checks(void)
 			 usbif_why_name(table_cases[i].why), s.name,
 			 table_cases[i].name);
 	}
+}
+
+/* From what is said in the request to what fills its table. */
+static void test_extent_counts(void)
+{
+	struct {
+		struct usbif_req req;
+		u64 after;
+	} wire;
+	struct usbif_request req;
+	enum usbif_why why;
+	struct sample s;
+	int ret;
+	u32 n;
+
+	for (n = 1; n <= USBIF_MAX_EXTENTS; n++) {
+		u32 table = usbif_table_size(n, 0);
+		u32 i;
+
+		expect(table == (n > 8 ? n * 8 : 0), "table of %u octets",
+		       table);
+		sample_get(&s, SAMPLE_BULK_LARGE);
+		s.req.length = cpu_to_le32(n * 4096);
+		s.req.nr_extents = cpu_to_le16(n);
+		s.req.table_length = cpu_to_le32(table);
+		if (!table)
+			s.req.table_block = 0;
+		for (i = 0; i < n; i++)
+			spoil(s.table + EXTENT(i, length), 4, 4096);
+		if (!table)
+			memcpy(s.req.extents, s.table, n * 8);
+		ret = usbif_req_decode(&req, &s.req, &lay, SAMPLE_SESSION,
+				       &why);
+		expect(!ret, "%u: %s", n, usbif_why_name(why));
+		ret = usbif_table_decode(&req, s.table, &lay, ranges, packets,
+					 &why);
+		expect(!ret, "table of %u: %s", n, usbif_why_name(why));
+		expect(ranges[n - 1].block == 100 + 2 * (n - 1) &&
+		       ranges[n - 1].length == 4096, "last of %u", n);
+		memset(&wire, 0xff, sizeof(wire));
+		usbif_req_encode(&wire.req, &req);
+		expect(!memcmp(&wire.req, &s.req, sizeof(s.req)) &&
+		       wire.after == ~0ull, "round trip of %u", n);
+	}
+	tap_case("any number of extents");
 }
 
 /* Any two of the inline extents, in any order. */
@@ -641,6 +711,7 @@ int main(void)
 	test_sum_wraps();
 	test_features();
 	test_table_checks();
+	test_extent_counts();
 	test_inline_overlap();
 	test_random_overlap();
 	test_random_requests();
