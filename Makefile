@@ -59,6 +59,10 @@ check:
 	@tests/lib/setup.sh
 	@tests/check.sh
 
+coverage:
+	@tests/lib/setup.sh
+	@tests/lib/coverage.py
+
 fuzz-corpus:
 	@tests/lib/setup.sh
 	@tests/fuzz/corpus.sh
@@ -84,10 +88,11 @@ help:
 	@echo 'test-long        the same with larger counts; goes on where it was broken off'
 	@echo 'bench            measure, in emulated machines'
 	@echo 'check            checkpatch, sparse, builds with W=1, shellcheck and more'
+	@echo 'coverage         which lines and branches of ring/ are tested'
 	@echo 'fuzz-corpus      make the inputs kept for the fuzzers anew (FUZZ_SECONDS=N)'
 	@echo 'clean            remove what was built here'
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install tools install dtbs demo test test-long bench check \
-	fuzz-corpus clean clean-cache help
+	coverage fuzz-corpus clean clean-cache help
