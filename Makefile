@@ -63,6 +63,10 @@ coverage:
 	@tests/lib/setup.sh
 	@tests/lib/coverage.py
 
+mutate:
+	@tests/lib/setup.sh
+	@tests/mutate/mutate.py
+
 fuzz-corpus:
 	@tests/lib/setup.sh
 	@tests/fuzz/corpus.sh
@@ -89,10 +93,11 @@ help:
 	@echo 'bench            measure, in emulated machines'
 	@echo 'check            checkpatch, sparse, builds with W=1, shellcheck and more'
 	@echo 'coverage         which lines and branches of ring/ are tested'
+	@echo 'mutate           whether the tests miss any check of ring/ (JOBS=N)'
 	@echo 'fuzz-corpus      make the inputs kept for the fuzzers anew (FUZZ_SECONDS=N)'
 	@echo 'clean            remove what was built here'
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
 .PHONY: modules modules_install tools install dtbs demo test test-long bench check \
-	coverage fuzz-corpus clean clean-cache help
+	coverage mutate fuzz-corpus clean clean-cache help
