@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A frontend in user space, over a channel of kind fd: what a guest's driver does,
- * in as few words as possible. Single-threaded; everything that fails ends the
- * program with a message.
+ * A frontend in user space, over a channel of kind fd or ivshmem: what a guest's
+ * driver does, in as few words as possible. Single-threaded; everything that fails
+ * ends the program with a message.
  */
 #ifndef TESTS_PEERS_FRONT_H
 #define TESTS_PEERS_FRONT_H
@@ -18,6 +18,8 @@ struct front {
 	int memfd;
 	int in;			/* they ring us */
 	int out;		/* we ring them */
+	u32 *bell;		/* the same over ivshmem: its register */
+	u32 ring;		/* and what is written there */
 	void *region;
 	u64 size;
 	struct usbif_layout lay;
@@ -39,6 +41,11 @@ u64 now_ms(void);
 
 /* Makes region, doorbells and, in usbback, the channel. */
 void front_open(struct front *f, const char *name, u64 size);
+/*
+ * The same for the ivshmem device with this directory in sysfs. It has no interrupt
+ * here, so that it looks every millisecond.
+ */
+void front_open_pci(struct front *f, const char *dir);
 /* Tells usbback to end the channel. */
 void front_drop(const char *name);
 /* Waits until the backend's page is good, asks for a session and runs it. */

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * front_hostile NAME DEBUGFS-DIRECTORY [long]: a frontend that attacks usbback. It reads
- * numbers of cases (Documentation/reliability.rst), one per line, and says of each
+ * front_hostile NAME DEBUGFS-DIRECTORY [long]
+ * front_hostile pci DIRECTORY-IN-SYSFS [long]
+ *
+ * A frontend that attacks usbback, of this machine, or, over ivshmem, of another. It
+ * reads numbers of cases (Documentation/reliability.rst), one per line, and says of each
  * "H17 held" or "H17 FAILED: why". Port 1 has a disk, port 2 a source and sink, port 3
  * a keyboard, port 4 tests/tools/usbip_iso.c. After each case a session as any guest has
  * it must work with all of them.
+ *
+ * What it wants of the other machine's debugfs it asks for: "counter NAME" and
+ * "ring_start N", each answered with a line that has a number.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -21,9 +27,9 @@
 
 struct front f;
 struct front_dev disk, sink, keys, strm;
-const char *debug_dir;
 bool is_long;
 
+static const char *debug_dir;	/* NULL: it is in another machine */
 static char remark[400];
 static bool is_ready;
 
@@ -194,6 +200,35 @@ static void check_works(void)
 
 /* ---- counters, flippers ---- */
 
+/* What the other machine says to what was asked for last. */
+static unsigned long answer(void)
+{
+	unsigned long value;
+
+	fflush(stdout);
+	if (scanf("%lu", &value) != 1)
+		die("no answer");
+	return value;
+}
+
+void start_at(u32 start)
+{
+	char path[200], text[16];
+	int fd, len;
+
+	if (!debug_dir) {
+		printf("ring_start %u\n", start);
+		answer();
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/ring_start", debug_dir);
+	len = snprintf(text, sizeof(text), "%u", start);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, text, len) != len)
+		die("cannot write %s", path);
+	close(fd);
+}
+
 unsigned long counter(const char *name)
 {
 	unsigned long value = 0;
@@ -201,6 +236,10 @@ unsigned long counter(const char *name)
 	size_t len = strlen(name);
 	FILE *file;
 
+	if (!debug_dir) {
+		printf("counter %s\n", name);
+		return answer();
+	}
 	snprintf(path, sizeof(path), "%s/channel", debug_dir);
 	file = fopen(path, "r");
 	if (!file)
@@ -299,15 +338,21 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: front_hostile NAME DEBUGFS [long] | list\n");
+		fprintf(stderr, "usage: front_hostile NAME DEBUGFS [long]\n"
+			"       front_hostile pci DIRECTORY [long]\n"
+			"       front_hostile list\n");
 		return 2;
 	}
-	name = argv[1];
-	debug_dir = argv[2];
 	is_long = argc > 3;
-	front_open(&f, name, REGION);
+	if (!strcmp(argv[1], "pci")) {
+		front_open_pci(&f, argv[2]);
+	} else {
+		name = argv[1];
+		debug_dir = argv[2];
+		front_open(&f, name, REGION);
+		atexit(drop);
+	}
 	f.features = FEATURES;
-	atexit(drop);
 	ready();
 	say("ready");
 	while (scanf("%u", &number) == 1)

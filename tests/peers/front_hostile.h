@@ -28,7 +28,6 @@ extern struct front_dev disk;	/* port 1: says nothing unless asked */
 extern struct front_dev sink;	/* port 2: gives and takes without end */
 extern struct front_dev keys;	/* port 3: an interrupt endpoint, silent */
 extern struct front_dev strm;	/* port 4: isochronous endpoints, in setting 1 */
-extern const char *debug_dir;	/* of the channel in debugfs */
 extern bool is_long;
 
 /* Makes the case fail, with this remark, unless @good. */
@@ -64,6 +63,8 @@ void forget_session(void);
 
 /* A counter of the channel in debugfs. */
 unsigned long counter(const char *name);
+/* What the indices of the next session begin with. */
+void start_at(u32 start);
 
 /* Somebody who changes shared memory until flip_stop(). */
 struct flipper {

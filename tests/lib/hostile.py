@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A frontend that attacks usbback (tests/peers/front_hostile.c), beside a guest
+as any other that writes and verifies a disk all the time.
+
+    class Here(Attack):
+        '''Where both are, and what joins them.'''
+        def neighbour(self) -> tuple[VM, str]: ...
+        def attacker(self) -> Job: ...
+
+    attack = Here(vm)
+    run_cases(t, "6.1", attack)
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Collection
+
+import numbered
+import tap
+from gadget import Dummies, Gadget
+from peers import compile_peer
+from usbip import Iso, prepare
+from vm import VM, Job
+from workload import verify
+
+DEBUG = "/sys/kernel/debug"
+GUEST = "evil"
+IMAGE = 8 << 20
+# What the kernel may say of one guest in five seconds, and of its devices.
+LINES = 10
+LOG = f"{GUEST}: protocol violated|{GUEST}: session"
+HOURS = 4 * 3600
+PAUSE_MS = 50
+LOG_FLOOD = 73
+# What it says, beside the end of a case, and wants to have done.
+WORDS = r"H\d+ [^\n]*|unplug|plug other|plug|counter \w+|ring_start \d+"
+
+
+def program() -> Path:
+    """The hostile frontend."""
+    return compile_peer("front_hostile", "front", "hostile_words",
+                        "hostile_requests", "hostile_ends", "hostile_floods")
+
+
+def source(device: Gadget | Iso) -> str:
+    """Bus ID of a device on its own controller."""
+    return device.busid() if isinstance(device, Iso) else device.source()
+
+
+class Attack:
+    """The machine with usbback, the honest guest and the hostile one."""
+
+    # Seconds without progress that the neighbour may have in all.
+    gap = 0
+
+    def __init__(self, back: VM) -> None:
+        self.back = back
+        back.run(f"mountpoint -q {DEBUG} || mount -t debugfs debugfs {DEBUG}; "
+                 f"truncate -s {IMAGE} /tmp/clean /tmp/disk; "
+                 "modprobe usb-storage delay_use=0; modprobe sd_mod")
+        prepare(back)
+        self.dummies = Dummies(back, 4)
+        self.sink: Gadget
+        self.clean: Job
+        self.job: Job
+
+    def neighbour(self) -> tuple[VM, str]:
+        """Give the honest guest the disk "clean"; its node there."""
+        raise NotImplementedError
+
+    def attacker(self) -> Job:
+        """Start the program."""
+        raise NotImplementedError
+
+    def rule(self, text: str) -> None:
+        """Write a rule."""
+        self.back.run(f"echo {text} > /sys/bus/usb/drivers/usbback/new_vport")
+
+    def start(self) -> None:
+        """Both are at work from now on."""
+        vm, node = self.neighbour()
+        vm.wait_for(f"test -b {node}")
+        self.clean = verify(vm, node, IMAGE >> 20, HOURS, PAUSE_MS)
+        self.sink = self.dummies.source_sink("sink", pattern="2")
+        devices = [self.dummies.mass_storage("disk", "/tmp/disk"), self.sink,
+                   self.dummies.keyboard("keys"),
+                   Iso(self.back, "stream", "high", packet=256)]
+        for port, device in enumerate(devices, 1):
+            self.rule(f"{source(device)}:{GUEST}:0:{port}")
+        self.job = self.attacker()
+        self.job.wait_output("ready", 30)
+
+    def verified(self) -> list[int]:
+        """Octets that the neighbour has found right, second by second."""
+        return [int(n) for n in re.findall(r"^\d+ (\d+)$", self.clean.output(),
+                                           re.M)]
+
+    def said(self) -> int:
+        """Lines of the log about the hostile guest."""
+        return int(self.back.run(f"dmesg | grep -Ec '{LOG}'", check=False).out)
+
+    def case(self, number: int) -> None:
+        """One attack; the neighbour must not notice."""
+        begin = len(self.job.output())
+        self.job.write(f"{number}\n".encode())
+        told = self.told(begin)
+        tap.expect(told.endswith(" held"), told)
+        tap.expect_equal(self.clean.rc, None,
+                         f"end of the neighbour ({self.clean.output()[-300:]})")
+
+    def flood(self, number: int) -> str:
+        """The same for what would fill the log."""
+        said, begun = self.said(), time.monotonic()
+        self.case(number)
+        most = (1 + (time.monotonic() - begun) / 5) * LINES
+        said = self.said() - said
+        tap.expect(said <= most, f"{said} lines in the log")
+        return f"{said} lines"
+
+    def told(self, begin: int) -> str:
+        """What the program says of a case; what it wants until then is done."""
+        while True:
+            self.job.wait_output(rf"(?s)\A.{{{begin}}}.*?({WORDS})\n",
+                                 tap.scaled(60, 400))
+            found = re.compile(f"({WORDS})\n").search(self.job.output(), begin)
+            assert found
+            begin = found.end()
+            if found[1].startswith("H"):
+                return found[1]
+            self.do(found[1])
+
+    def do(self, word: str) -> None:
+        """Pull the plug of the sink, put it back in, or look into debugfs."""
+        channel = f"{DEBUG}/usbback/{GUEST}"
+        name, _, value = word.partition(" ")
+        if name == "counter":
+            out = self.back.run(f"sed -n 's/^{value} //p' {channel}/channel").out
+            self.job.write(f"{out.split()[0]}\n".encode())
+        elif name == "ring_start":
+            self.back.run(f"echo {value} > {channel}/ring_start")
+            self.job.write(b"0\n")
+        elif name == "unplug":
+            self.sink.unplug()
+        else:
+            if value == "other":
+                self.back.run(f"echo 0xa4aa > {self.sink.dir}/idProduct")
+            self.sink.plug()
+
+    def end(self) -> str:
+        """The neighbour has gone on all the time."""
+        self.job.close_input()
+        tap.expect_equal(self.job.wait(20), 0, "exit code of front_hostile")
+        counts = self.verified()
+        still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]), 1)
+                 if a == b]
+        tap.expect(len(still) <= self.gap,
+                   f"the neighbour stood still in seconds {still}")
+        self.clean.kill(9)
+        self.clean.wait(10)
+        return f"{counts[-1] >> 20} MiB verified beside it in {len(counts)} s"
+
+
+def names(series: str, where: str = "", but: Collection[int] = ()
+          ) -> dict[int, str]:
+    """What the cases are called, by number."""
+    titles = numbered.titles()
+    return {n: f"{series} {where}H{n} {titles.get(n)}"
+            for n in numbered.numbers(program()) if n not in but}
+
+
+def run_cases(t: tap.Suite, called: dict[int, str], attack: Attack,
+              last: str) -> None:
+    """All of them, and what the neighbour has to say."""
+    attack.start()
+    for number, name in called.items():
+        t.case(name, attack.flood if number == LOG_FLOOD else attack.case,
+               number)
+    t.case(last, attack.end)
