@@ -18,7 +18,7 @@ PREFIX	?= /usr/local
 CACHE	:= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/usbif
 
 # The demo reads these from its environment, so that any character may be in them.
-export FILE BREAK ONLY
+export FILE BREAK ONLY HOURS SEED
 
 modules:
 	@test -e $(KDIR)/Makefile || { \
@@ -55,6 +55,10 @@ bench:
 	@tests/lib/setup.sh
 	@tests/bench/bench.py
 
+soak:
+	@tests/lib/setup.sh
+	@tests/soak/soak.py
+
 check:
 	@tests/lib/setup.sh
 	@tests/check.sh
@@ -90,6 +94,7 @@ help:
 	@echo 'demo             show it all at work in emulated machines (FILE=path, BREAK=usbfront)'
 	@echo 'test             run the tests (ONLY=regex: programs or cases)'
 	@echo 'test-long        the same with larger counts; goes on where it was broken off'
+	@echo 'soak             everything at random for HOURS=n, machines dying (SEED=n)'
 	@echo 'bench            measure, in emulated machines'
 	@echo 'check            checkpatch, sparse, builds with W=1, shellcheck and more'
 	@echo 'coverage         which lines and branches of ring/ are tested'
@@ -99,5 +104,5 @@ help:
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install tools install dtbs demo test test-long bench check \
+.PHONY: modules modules_install tools install dtbs demo test test-long soak bench check \
 	coverage mutate fuzz-corpus clean clean-cache help
