@@ -108,6 +108,11 @@ class Cases(LoopCases):
         self.runtime(busid, "active")
         self.runtime(self.loop.source(disk), "active")
 
+    def active_ms(self, busid: str) -> int:
+        """How long a device has not been suspended."""
+        return int(self.vm.run(
+            f"cat {DEVICES}/{busid}/power/runtime_active_time").out)
+
     def suspends(self, source: str, busid: str, node: str) -> str:
         """Let a disk idle, and use it, a few times."""
         self.compare(node)
@@ -116,7 +121,10 @@ class Cases(LoopCases):
         for _ in range(3):
             self.runtime(busid, "suspended")
             self.runtime(source, "suspended")
+            before = self.active_ms(source)
             self.compare(node)
+            tap.expect(self.active_ms(source) > before,
+                       "it was read while the host had it suspended")
         suspends = self.count("suspends")
         tap.expect(suspends >= 3, f"{suspends} suspends")
         self.runtime(source, "suspended")
