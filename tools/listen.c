@@ -20,24 +20,39 @@
 #define GROUPS_MAX	256
 
 /* A socket that nobody listens on is left of a server that died. */
-static int make_room(const char *path, const struct sockaddr_un *address)
+static bool is_left(const char *path, mode_t mode)
 {
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int sock, ret, error;
+
+	if (!S_ISSOCK(mode) || strlen(path) >= sizeof(address.sun_path))
+		return false;
+	strcpy(address.sun_path, path);
+	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ret = connect(sock, (const struct sockaddr *)&address, sizeof(address));
+	error = errno;
+	fd_close(&sock);
+	return ret && error == ECONNREFUSED;
+}
+
+void socket_forget(const char *path)
+{
 	struct stat stat;
 
+	if (!lstat(path, &stat) && is_left(path, stat.st_mode))
+		unlink(path);
+}
+
+static int make_room(const char *path)
+{
+	struct stat stat;
+
+	socket_forget(path);
 	if (lstat(path, &stat))
 		return UCTL_OK;
 	if (!S_ISSOCK(stat.st_mode))
 		return fail(UCTL_BUSY, "%s exists and is no socket; give another --socket",
 			    path);
-	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	ret = connect(sock, (const struct sockaddr *)address, sizeof(*address));
-	error = errno;
-	fd_close(&sock);
-	if (ret && error == ECONNREFUSED) {
-		unlink(path);
-		return UCTL_OK;
-	}
 	return fail(UCTL_BUSY, "another program listens on %s; end it or give another --socket",
 		    path);
 }
@@ -92,16 +107,14 @@ static int listen_at(int sock, const char *path, const char *temporary,
 
 int socket_listen(const char *path, const struct server_config *config)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	size_t longest = sizeof(address.sun_path) - 1 - strlen(SUFFIX);
+	size_t longest = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1 - strlen(SUFFIX);
 	char *temporary;
 	int sock, status;
 
 	if (strlen(path) > longest)
 		return -fail(UCTL_USAGE, "%s is too long for a socket: at most %zu octets",
 			     path, longest);
-	strcpy(address.sun_path, path);
-	status = make_room(path, &address);
+	status = make_room(path);
 	if (status)
 		return -status;
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

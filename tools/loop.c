@@ -110,27 +110,27 @@ static int drop_side(const char *module, const char *vm)
 	return status;
 }
 
-static void forget(const char *vm)
+static void forget(const struct served *served)
 {
 	static const char * const suffixes[] = { "json", "pid" };
 	char *path;
 	size_t i;
 
+	for (i = 0; i < NR_ROLES; i++) {
+		if (served->socket[i])
+			socket_forget(served->socket[i]);
+	}
 	for (i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		path = run_file(vm, suffixes[i]);
+		path = run_file(served->vm, suffixes[i]);
 		unlink(path);
 		free(path);
 	}
 }
 
-int drop_vm(const char *vm)
+static int drop(const char *vm, bool was_served)
 {
-	struct served served;
 	int stopped, front, back;
-	bool was_served;
 
-	was_served = served_read(&served, vm);
-	served_clear(&served);
 	stopped = run_stop(vm);
 	if (stopped && stopped != UCTL_NOTFOUND)
 		return stopped;
@@ -144,8 +144,19 @@ int drop_vm(const char *vm)
 	if (stopped && front && back && !was_served)
 		return fail(UCTL_NOTFOUND, "%s has neither server nor channel; see: usbctl status",
 			    vm);
-	forget(vm);
 	return UCTL_OK;
+}
+
+int drop_vm(const char *vm)
+{
+	struct served served;
+	bool was_served = served_read(&served, vm);
+	int status = drop(vm, was_served);
+
+	if (!status)
+		forget(&served);
+	served_clear(&served);
+	return status;
 }
 
 int cmd_drop(const struct command *cmd, int argc, char **argv)

@@ -385,6 +385,8 @@ void server_close(struct server *server);
 
 /* Descriptor of a listening socket or -status with a line said. */
 int socket_listen(const char *path, const struct server_config *config);
+/* Removes the socket of a server that has died. */
+void socket_forget(const char *path);
 /* Who is at the other end, and may they? */
 bool socket_is_allowed(int sock, const struct server_config *config, pid_t *pid,
 		       uid_t *uid);
