@@ -5,26 +5,24 @@ made-up machine, with programs and with stock QEMUs as peers."""
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any, Iterator, TextIO
+from typing import Any, TextIO
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import fake  # noqa: E402
-import tap  # noqa: E402
-from fake import Machine, Module, Peer, wait_for  # noqa: E402
+from fake import Machine, Peer, wait_for  # noqa: E402
+from serving import (described, is_alive, kernel, other_process,  # noqa: E402
+                     run_cases, serve)
 from tap import expect, expect_equal  # noqa: E402
 
 NOBODY = 65534
@@ -33,54 +31,14 @@ BACK_STATE = 0x1000 + 0x80
 SEALS = (fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
 
 
-def serve(machine: Machine, *words: str, vm: str = "vm1",
-          says: str = "") -> Path:
-    """Starts a server; the guest's socket."""
-    result = machine("serve", vm, *words)
-    expect_equal((result.rc, result.out), (0, ""), f"serve ({result.err!r})")
-    expect(says in result.err and bool(says) == bool(result.err), result.err)
-    return machine.run_dir / f"{vm}.sock"
-
-
-def kernel(machine: Machine) -> Module:
-    """A machine with usbback."""
-    return machine.load()
-
-
-def described(machine: Machine, vm: str = "vm1") -> Any:
-    """What the server says of itself."""
-    return json.loads((machine.run_dir / f"{vm}.json").read_text("utf-8"))
-
-
 def fd_count(pid: int) -> int:
     """Open files of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def is_alive(pid: int) -> bool:
-    """Is there such a process, and no zombie?"""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii")
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 def identity(peer: Peer) -> tuple[int, int, int, bytes]:
     """Magic, version, size, roles."""
     return struct.unpack("<IIQ8s", peer.read(0, 24))
-
-
-@contextlib.contextmanager
-def other_process(code: str) -> Iterator[subprocess.Popen[str]]:
-    """A program in Python, so that there is one that can be killed."""
-    with subprocess.Popen(["/usr/bin/python3", "-c", "import sys, fake\n" + code],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          env=dict(os.environ, PYTHONPATH=str(HERE))) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 # ---- KVM host
@@ -676,23 +634,5 @@ CASES = {"handshake": handshake, "guest after guest": again,
          "driver VM: stock QEMU": qemus}
 
 
-def main() -> None:
-    """Each case has a machine of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="usbctl-build-", dir="/tmp"))
-    try:
-        directory.chmod(0o755)
-        with tap.Suite() as suite:
-            usbctl, preload = fake.build(directory)
-
-            def run(function: Any) -> Any:
-                with Machine(usbctl, preload) as machine:
-                    return function(machine)
-
-            for name, function in CASES.items():
-                suite.case(name, run, function)
-    finally:
-        shutil.rmtree(directory)
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(CASES)
