@@ -34,7 +34,8 @@ int cdev_open(const char *module, bool is_quiet)
 {
 	char *path = xasprintf("%s/%s", dev_root(), module);
 	struct usbif_ioc_info info = { .size = sizeof(info) };
-	int fd = open(path, O_RDWR | O_CLOEXEC), status = UCTL_OK;
+	/* Ioctls are all there is, so a server may be kept from writing to devices. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC), status = UCTL_OK;
 
 	if (fd < 0) {
 		status = is_quiet ? UCTL_NOMODULE : open_failed(module, path, errno);

@@ -247,10 +247,9 @@ static void notify_ready(void)
 }
 
 /* Lets go of the terminal and of the one who waits on @ready. */
-static void detach(int ready)
+static void detach(int ready, int null)
 {
 	static const char done;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	say_to_syslog();
 	if (chdir("/"))
@@ -272,7 +271,7 @@ static int serve(const struct request *request, int ready)
 	struct region region = { .memfd = -1, .bell_back = -1, .bell_front = -1 };
 	struct joined joined = { { 0 }, { 0 } };
 	struct server *server = NULL;
-	int lock, role, status;
+	int null = -1, lock, role, status;
 	char *path;
 
 	lock = run_lock(config->vm);
@@ -291,9 +290,14 @@ static int serve(const struct request *request, int ready)
 	/* Whoever waits for us may want to read it. */
 	server_describe(server);
 	if (ready >= 0)
-		detach(ready);
-	notify_ready();
-	status = server_run(server);
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	status = confine(config);
+	if (!status) {
+		if (ready >= 0)
+			detach(ready, null);
+		notify_ready();
+		status = server_run(server);
+	}
 	server_close(server);
 	/* Of a driver VM it is what finds the region again. */
 	if (!config->socket[ROLE_BACKEND]) {

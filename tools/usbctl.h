@@ -3,7 +3,8 @@
  * usbctl: what its files share. One noun per file: util (errors, files, paths),
  * options, vports (files of usbback in sysfs), devices, rules, status, qemu,
  * cdev (ioctls), region, rundir (what runs), serve, ivshmem and listen (the
- * server), steal (its restart), mirror (rules of a served guest), loop.
+ * server), confine (its privileges), steal (its restart), mirror (rules of a served
+ * guest), loop.
  */
 #ifndef USBCTL_H
 #define USBCTL_H
@@ -380,6 +381,11 @@ void server_describe(const struct server *server);
 /* Until SIGTERM or SIGINT. */
 int server_run(struct server *server);
 void server_close(struct server *server);
+
+/* ---- confine.c ---- */
+
+/* Gives up what a server that is ready needs no more; UCTL_OK or a status, said. */
+int confine(const struct server_config *config);
 
 /* ---- listen.c ---- */
 

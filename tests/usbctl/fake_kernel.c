@@ -6,16 +6,25 @@
  * One connection stands for one open file. A message there is the length of the
  * rest, the request (the ioctl, or 0 for a write), then the octets; the answer a
  * result (0 or -errno) and the octets of the struct. Descriptors go along.
+ *
+ * When a server tells of a guest, $FAKE_PROBE gets a line for each thing that it has
+ * tried and should not be able to do: its name and the errno, 0 if it could.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/sched.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "usbif_ioctl.h"
@@ -25,15 +34,24 @@
 
 static unsigned char is_ours[MAX_FD];
 
-static int file_of(const char *path)
+static int is_device(const char *path)
 {
 	const char *dev = getenv("USBIF_DEV");
 	size_t length = dev ? strlen(dev) : 0;
 
-	if (length && !strncmp(path, dev, length) &&
-	    (!strcmp(path + length, "/usbback") || !strcmp(path + length, "/usbfront")))
-		return 1;
+	return length && !strncmp(path, dev, length) &&
+	       (!strcmp(path + length, "/usbback") || !strcmp(path + length, "/usbfront"));
+}
+
+static int is_attribute(const char *path)
+{
 	return !!strstr(path, "/drivers/usbback/");
+}
+
+/* Devices, and files of the driver that are written. */
+static int is_asked(const char *path, int flags)
+{
+	return is_device(path) || ((flags & O_ACCMODE) != O_RDONLY && is_attribute(path));
 }
 
 static int connect_as(const char *path)
@@ -64,8 +82,7 @@ int open(const char *path, int flags, ...)
 	if (!next)
 		next = dlsym(RTLD_NEXT, "open");
 	/* Files that are not there, or not allowed, are refused by the real one. */
-	if ((flags & O_ACCMODE) != O_RDONLY && file_of(path) &&
-	    !access(path, W_OK))
+	if (is_asked(path, flags) && !access(path, W_OK))
 		return connect_as(path);
 	return next(path, flags, mode);
 }
@@ -137,6 +154,47 @@ ssize_t write(int fd, const void *data, size_t size)
 	return -1;
 }
 
+static long try_write(const char *path, int flags)
+{
+	return syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC | flags, 0600);
+}
+
+static void report(FILE *out, const char *name, long ret)
+{
+	fprintf(out, "%s %d\n", name, ret < 0 ? errno : 0);
+}
+
+#define TRY(out, call, ...) report(out, #call, syscall(SYS_##call, ##__VA_ARGS__))
+
+/* All of it is harmless if it can be done. */
+static void probe(int cdev)
+{
+	static const char nowhere[] = "/nonexistent";
+	const char *path = getenv("FAKE_PROBE"), *elsewhere = getenv("FAKE_ELSEWHERE");
+	union bpf_attr attr = { 0 };
+	FILE *out = path ? fopen(path, "w") : NULL;
+	char new[256];
+
+	if (!out)
+		return;
+	snprintf(new, sizeof(new), "%s.new", elsewhere);
+	TRY(out, execve, nowhere, NULL, NULL);
+	TRY(out, mount, nowhere, nowhere, NULL, 0, NULL);
+	TRY(out, unshare, CLONE_FILES);
+	TRY(out, ptrace, PTRACE_TRACEME, 0, NULL, NULL);
+	TRY(out, bpf, BPF_PROG_GET_FD_BY_ID, &attr, sizeof(attr));
+	TRY(out, kill, getpid(), 0);
+	TRY(out, chmod, elsewhere, 0600);
+	TRY(out, socket, AF_INET, SOCK_STREAM, 0);
+	TRY(out, mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* The connection has no such request, and says so if it is asked. */
+	TRY(out, ioctl, cdev, USBIF_IOC_DROP, NULL);
+	report(out, "write", try_write(elsewhere, 0));
+	report(out, "create", try_write(new, O_CREAT));
+	report(out, "device", try_write("/dev/null", 0));
+	fclose(out);
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
 	static int (*next)(int fd, unsigned long request, ...);
@@ -154,6 +212,8 @@ int ioctl(int fd, unsigned long request, ...)
 		next = dlsym(RTLD_NEXT, "ioctl");
 	if (fd < 0 || fd >= MAX_FD || !is_ours[fd])
 		return next(fd, request, data);
+	if (request == USBIF_IOC_PEER)
+		probe(fd);
 	create = data;
 	adopt = data;
 	if (request == USBIF_IOC_CREATE) {
