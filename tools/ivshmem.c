@@ -121,6 +121,7 @@ void server_describe(const struct server *server)
 		.server = getpid(),
 		.size = server->region->size,
 		.memory = region_memory_id(server->region),
+		.rules = server->mirror.rules,
 	};
 	int role, ret;
 
@@ -140,7 +141,7 @@ void server_describe(const struct server *server)
 
 /* ---- the kernel's side ---- */
 
-static bool has_guest(const struct server *server)
+bool server_has_guest(const struct server *server)
 {
 	return server->peer[ROLE_GUEST].state != PEER_NONE;
 }
@@ -150,7 +151,7 @@ static int create_again(struct server *server, int cdev)
 	const struct peer *guest = &server->peer[ROLE_GUEST];
 	int ret = cdev_create(cdev, vm_of(server), server->region, false, guest->pid);
 
-	if (!ret && has_guest(server))
+	if (!ret && server_has_guest(server))
 		ret = cdev_peer(cdev, vm_of(server), true, guest->pid,
 				guest->start_time);
 	return ret;
@@ -202,6 +203,15 @@ static void check_module(struct server *server)
 		retry_later(server);
 	else
 		server->retries = 0;
+}
+
+void server_restore(struct server *server, struct rules *rules)
+{
+	if (!rules->count || server->mirror.rules.count)
+		return;
+	mirror_inherit(&server->mirror, rules);
+	if (!mirror_restore(&server->mirror))
+		retry_later(server);
 }
 
 static void tell_kernel(struct server *server, bool has_joined)
@@ -476,6 +486,9 @@ static void serve_kernel(struct server *server, const struct pollfd *poller)
 	if (!mirror_update(&server->mirror))
 		server->mirror.is_stale = true;
 	check_module(server);
+	if (server->mirror.is_new)
+		server_describe(server);
+	server->mirror.is_new = false;
 }
 
 int server_run(struct server *server)

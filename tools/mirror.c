@@ -51,7 +51,18 @@ static bool is_module_going(void)
 	return is_going;
 }
 
-static void keep_own(struct mirror *mirror, struct rules *all)
+static bool is_same(const struct rules *one, const struct rules *other)
+{
+	size_t i;
+
+	for (i = 0; i < one->count && i < other->count; i++) {
+		if (strcmp(one->rule[i].text, other->rule[i].text))
+			return false;
+	}
+	return one->count == other->count;
+}
+
+static void keep_own(struct mirror *mirror, const struct rules *all)
 {
 	struct rules own = { NULL, 0 };
 	size_t i;
@@ -59,10 +70,11 @@ static void keep_own(struct mirror *mirror, struct rules *all)
 	for (i = 0; i < all->count; i++) {
 		if (strcmp(all->rule[i].vport.vm, mirror->vm))
 			continue;
-		own.rule = xrealloc(own.rule, (own.count + 1) * sizeof(*own.rule));
-		own.rule[own.count] = all->rule[i];
-		own.rule[own.count++].reason = NULL;
+		rules_add(&own, &all->rule[i]);
+		own.rule[own.count - 1].reason = NULL;
 	}
+	if (!is_same(&own, &mirror->rules))
+		mirror->is_new = true;
 	rules_free(&mirror->rules);
 	mirror->rules = own;
 }
@@ -117,6 +129,17 @@ bool mirror_drain(struct mirror *mirror)
 	mirror->has_node = !access(path, F_OK);
 	free(path);
 	return has_changed;
+}
+
+void mirror_inherit(struct mirror *mirror, struct rules *rules)
+{
+	rules_free(&mirror->rules);
+	mirror->rules = *rules;
+	memset(rules, 0, sizeof(*rules));
+	mirror->is_new = true;
+	mirror->is_stale = true;
+	/* Until they are written, the lack of them is no order. */
+	fd_close(&mirror->vports);
 }
 
 bool mirror_restore(struct mirror *mirror)

@@ -113,6 +113,16 @@ static void add_number(struct json_object *object, const char *key, uint64_t val
 	json_object_object_add(object, key, json_object_new_int64(value));
 }
 
+static void add_rules(struct json_object *object, const struct rules *rules)
+{
+	struct json_object *array = json_object_new_array();
+	size_t i;
+
+	for (i = 0; i < rules->count; i++)
+		json_object_array_add(array, json_object_new_string(rules->rule[i].text));
+	json_object_object_add(object, "rules", array);
+}
+
 int served_write(const struct served *served)
 {
 	struct json_object *top = json_object_new_object(), *peer;
@@ -133,6 +143,7 @@ int served_write(const struct served *served)
 		json_object_object_add(top, role_names[role], peer);
 	}
 	add_number(top, "memory", served->memory);
+	add_rules(top, &served->rules);
 	ret = file_replace(path, json_object_to_json_string(top), 0644);
 	json_object_put(top);
 	free(path);
@@ -157,6 +168,23 @@ static uint64_t get_number(struct json_object *object, const char *key)
 	       (uint64_t)json_object_get_int64(value) : 0;
 }
 
+static void get_rules(struct served *served, struct json_object *top)
+{
+	struct json_object *array;
+	struct rule rule;
+	const char *text;
+	size_t i;
+
+	if (!json_object_object_get_ex(top, "rules", &array) ||
+	    !json_object_is_type(array, json_type_array))
+		return;
+	for (i = 0; i < json_object_array_length(array); i++) {
+		text = json_object_get_string(json_object_array_get_idx(array, i));
+		if (text && rule_parse(text, &rule) && !strcmp(rule.vport.vm, served->vm))
+			rules_add(&served->rules, &rule);
+	}
+}
+
 static void served_parse(struct served *served, struct json_object *top)
 {
 	struct json_object *value;
@@ -165,6 +193,7 @@ static void served_parse(struct served *served, struct json_object *top)
 
 	served->size = get_number(top, "size");
 	served->memory = get_number(top, "memory");
+	get_rules(served, top);
 	if (json_object_object_get_ex(top, "adopted", &value))
 		served->is_adopted = json_object_get_boolean(value);
 	for (role = 0; role < NR_ROLES; role++) {
@@ -206,6 +235,7 @@ void served_clear(struct served *served)
 		free(served->socket[role]);
 		served->socket[role] = NULL;
 	}
+	rules_free(&served->rules);
 }
 
 void served_list_read(struct served_list *list)

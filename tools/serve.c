@@ -26,10 +26,11 @@ struct request {
 	bool is_stop;
 };
 
-/* Who takes part already when the server starts. */
-struct joined {
+/* Who takes part already when the server starts, and what usbback has to be told. */
+struct inherited {
 	pid_t pid[NR_ROLES];
 	uint64_t start_time[NR_ROLES];
+	struct rules rules;
 };
 
 static const struct option options[] = {
@@ -162,66 +163,90 @@ static int create_failed(const char *vm, uint64_t size, int error)
 	}
 }
 
-static int take_over(struct region *region, const struct request *request)
+/* What can't be changed any more: what there is already has another size. */
+static void say_size(const struct region *region, const struct request *request)
 {
-	int status = region_map(region);
-
-	if (status)
-		return status;
 	if (request->has_size && region->size != request->size)
 		say("%s: its channel keeps %llu octets; to change --size: usbctl drop %s",
 		    request->config.vm, (unsigned long long)region->size,
 		    request->config.vm);
-	return UCTL_OK;
 }
 
-/* The backend is usbback here: a channel that it has, or a new one. */
+/* The region of a server that died, from those who have joined it, and its rules. */
+static bool take_region(struct region *region, const struct request *request,
+			struct inherited *inherited)
+{
+	struct served old;
+	bool is_old;
+	int role;
+
+	is_old = served_read(&old, request->config.vm) && region_steal(region, &old);
+	for (role = 0; is_old && role < NR_ROLES; role++) {
+		inherited->pid[role] = old.peer[role];
+		inherited->start_time[role] = old.start_time[role];
+	}
+	if (is_old)
+		say_size(region, request);
+	/* They hold for the next guest as well. */
+	inherited->rules = old.rules;
+	memset(&old.rules, 0, sizeof(old.rules));
+	served_clear(&old);
+	return is_old;
+}
+
+static int create_channel(int cdev, const struct region *region, const struct request *request,
+			  const struct inherited *inherited)
+{
+	const char *vm = request->config.vm;
+	pid_t pid = inherited->pid[ROLE_GUEST];
+	int ret = cdev_create(cdev, vm, region, false, pid);
+
+	if (!ret && pid)
+		ret = cdev_peer(cdev, vm, true, pid, inherited->start_time[ROLE_GUEST]);
+	return ret ? create_failed(vm, region->size, ret) : UCTL_OK;
+}
+
+/*
+ * The backend is usbback here: a channel that it has, one that it has lost because it
+ * was loaded again while nobody served the guest, or a new one.
+ */
 static int open_kernel(struct region *region, const struct request *request,
-		       struct joined *joined)
+		       struct inherited *inherited)
 {
 	const char *vm = request->config.vm;
 	int cdev = cdev_open("usbback", false);
-	int status, ret;
+	int status = UCTL_OK, ret;
 
 	if (cdev < 0)
 		return -cdev;
-	ret = cdev_adopt(cdev, vm, region, &joined->pid[ROLE_GUEST],
-			 &joined->start_time[ROLE_GUEST]);
+	ret = cdev_adopt(cdev, vm, region, &inherited->pid[ROLE_GUEST],
+			 &inherited->start_time[ROLE_GUEST]);
 	if (!ret) {
 		close(cdev);
-		return take_over(region, request);
+		status = region_map(region);
+		if (!status)
+			say_size(region, request);
+		return status;
 	}
 	if (ret == -EINVAL)
 		status = create_failed(vm, request->size, -EBUSY);
+	else if (take_region(region, request, inherited))
+		region_write_identity(region);
 	else
 		status = region_create(region, vm, request->size, request->is_huge);
-	if (!status) {
-		ret = cdev_create(cdev, vm, region, false, 0);
-		if (ret)
-			status = create_failed(vm, request->size, ret);
-	}
+	if (!status)
+		status = create_channel(cdev, region, request, inherited);
 	close(cdev);
 	return status;
 }
 
 /* The backend is a QEMU: the region of a server that died, or a new one. */
 static int open_driver_vm(struct region *region, const struct request *request,
-			  struct joined *joined)
+			  struct inherited *inherited)
 {
-	const char *vm = request->config.vm;
-	struct served old;
-	bool is_old;
-	int role;
-
-	is_old = served_read(&old, vm) && region_steal(region, &old);
-	for (role = 0; is_old && role < NR_ROLES; role++) {
-		joined->pid[role] = old.peer[role];
-		joined->start_time[role] = old.start_time[role];
-	}
-	served_clear(&old);
-	if (is_old)
+	if (take_region(region, request, inherited))
 		return UCTL_OK;
-	return region_create(region, vm, request->size, request->is_huge);
+	return region_create(region, request->config.vm, request->size, request->is_huge);
 }
 
 static void notify_ready(void)
@@ -269,24 +294,26 @@ static int serve(const struct request *request, int ready)
 {
 	const struct server_config *config = &request->config;
 	struct region region = { .memfd = -1, .bell_back = -1, .bell_front = -1 };
-	struct joined joined = { { 0 }, { 0 } };
+	struct inherited inherited = { .pid = { 0 } };
 	struct server *server = NULL;
 	int null = -1, lock, role, status;
+	bool is_known;
 	char *path;
 
 	lock = run_lock(config->vm);
 	if (lock < 0)
 		return -lock;
 	if (config->socket[ROLE_BACKEND])
-		status = open_driver_vm(&region, request, &joined);
+		status = open_driver_vm(&region, request, &inherited);
 	else
-		status = open_kernel(&region, request, &joined);
+		status = open_kernel(&region, request, &inherited);
 	if (!status)
 		status = server_open(&server, config, &region);
 	if (status)
 		goto out;
 	for (role = 0; role < NR_ROLES; role++)
-		server_adopt(server, role, joined.pid[role], joined.start_time[role]);
+		server_adopt(server, role, inherited.pid[role], inherited.start_time[role]);
+	server_restore(server, &inherited.rules);
 	/* Whoever waits for us may want to read it. */
 	server_describe(server);
 	if (ready >= 0)
@@ -298,14 +325,16 @@ static int serve(const struct request *request, int ready)
 		notify_ready();
 		status = server_run(server);
 	}
+	/* With it the next server finds the region again, if nobody else has it. */
+	is_known = config->socket[ROLE_BACKEND] || server_has_guest(server);
 	server_close(server);
-	/* Of a driver VM it is what finds the region again. */
-	if (!config->socket[ROLE_BACKEND]) {
+	if (!is_known) {
 		path = run_file(config->vm, "json");
 		unlink(path);
 		free(path);
 	}
 out:
+	rules_free(&inherited.rules);
 	region_close(&region);
 	close(lock);
 	return status;

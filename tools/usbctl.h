@@ -185,6 +185,7 @@ int driver_present(void);
 int rules_read(struct rules *rules);
 void rules_parse(struct rules *rules, char *text);
 void rules_free(struct rules *rules);
+void rules_add(struct rules *rules, const struct rule *rule);
 const struct rule *rules_find_busid(const struct rules *rules,
 				    const char *busid);
 const struct rule *rules_find_vport(const struct rules *rules,
@@ -298,6 +299,7 @@ struct served {
 	uint64_t start_time[NR_ROLES];
 	uint64_t bell[NR_ROLES];	/* "eventfd-id" of the peer's doorbell */
 	uint64_t memory;		/* inode of the region */
+	struct rules rules;		/* of the guest; for a module that lost them */
 	bool is_adopted;
 };
 
@@ -345,6 +347,7 @@ struct mirror {
 	int vports;		/* open file, -1 without module */
 	bool has_node;		/* the device node exists */
 	bool is_stale;		/* a module that has come back lacks the rules */
+	bool is_new;		/* the rules are others than when this was false */
 	struct rules rules;
 };
 
@@ -355,6 +358,8 @@ bool mirror_update(struct mirror *mirror);
 bool mirror_drain(struct mirror *mirror);
 /* Writes the rules to a module that has come back; false: it is not ready yet. */
 bool mirror_restore(struct mirror *mirror);
+/* The rules are these, which a module that has come back lacks. Takes them away. */
+void mirror_inherit(struct mirror *mirror, struct rules *rules);
 void mirror_close(struct mirror *mirror);
 
 /* ---- ivshmem.c: the server's side of QEMU's ivshmem protocol ---- */
@@ -378,6 +383,9 @@ void server_adopt(struct server *server, enum role role, pid_t pid,
 		  uint64_t start_time);
 /* In a file of the run directory. */
 void server_describe(const struct server *server);
+/* A module that has no rules of the guest gets these, and they are taken away. */
+void server_restore(struct server *server, struct rules *rules);
+bool server_has_guest(const struct server *server);
 /* Until SIGTERM or SIGINT. */
 int server_run(struct server *server);
 void server_close(struct server *server);

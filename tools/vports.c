@@ -90,6 +90,12 @@ static bool vports_line(char *line, struct rule *rule)
 	return true;
 }
 
+void rules_add(struct rules *rules, const struct rule *rule)
+{
+	rules->rule = xrealloc(rules->rule, (rules->count + 1) * sizeof(*rule));
+	rules->rule[rules->count++] = *rule;
+}
+
 void rules_parse(struct rules *rules, char *text)
 {
 	struct rule rule;
@@ -99,9 +105,7 @@ void rules_parse(struct rules *rules, char *text)
 	while ((line = strsep(&text, "\n"))) {
 		if (!vports_line(line, &rule))
 			continue;
-		rules->rule = xrealloc(rules->rule,
-				       (rules->count + 1) * sizeof(rule));
-		rules->rule[rules->count++] = rule;
+		rules_add(rules, &rule);
 	}
 }
 

@@ -381,6 +381,82 @@ def reload_module(machine: Machine) -> None:
     expect(is_alive(machine.pid("vm1")), "the server has ended")
 
 
+def look(machine: Machine) -> None:
+    """Has the server look at the module: files that are made up can't tell it to."""
+    node = machine.dev / "usbback"
+    node.rename(node.with_suffix(".old"))
+    node.with_suffix(".old").rename(node)
+
+
+def reload_without_server(machine: Machine) -> None:
+    """usbback is removed and comes back while nobody serves the guest: the next server
+    gets memory and doorbells from the guest's QEMU."""
+    kernel(machine)
+    path = serve(machine)
+    with other_process(f"""
+peer = fake.Peer({str(path)!r})
+print(peer.id == 0, flush=True)
+for line in sys.stdin:
+    print(peer.rung(), flush=True)
+    peer.ring()
+""") as qemu:
+        assert qemu.stdout and qemu.stdin
+        expect_equal(qemu.stdout.readline(), "True\n")
+        wait_for("joined", lambda: described(machine)["guest"]["pid"])
+        for rule in (("1-2", "vm1:0:7"), ("1-3", "vm2:0:1")):
+            machine("attach", *rule)
+        look(machine)
+        wait_for("rules", lambda: described(machine)["rules"] == ["1-2:vm1:0:7"])
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            pid = machine.pid("vm1")
+            os.kill(pid, number)
+            wait_for("its end", lambda: not is_alive(pid))
+            machine.unload()
+            back = machine.load()
+            serve(machine, says="joined an earlier server")
+            expect_equal(back.events, [("create", "vm1", qemu.pid),
+                                       ("joined", "vm1", qemu.pid)], "ioctls")
+            wait_for("rules", lambda: machine.rules)
+            expect_equal([busid + ":" + rule[0] for busid, rule in machine.rules.items()],
+                         ["1-2:vm1:0:7"], "rules")
+            mine = back.channels["vm1"].fds
+            os.eventfd_write(mine[2], 1)
+            qemu.stdin.write("\n")
+            qemu.stdin.flush()
+            expect_equal(qemu.stdout.readline(), "True\n", "doorbell to the guest")
+            wait_for("doorbell", lambda: rung(mine[1]))
+    wait_for("gone", lambda: back.events[-1] == ("gone", "vm1", qemu.pid))
+
+
+def rung(bell: int) -> bool:
+    """Has it been, since it was last asked?"""
+    try:
+        return bool(os.eventfd_read(bell))
+    except BlockingIOError:
+        return False
+
+
+def rules_without_guest(machine: Machine) -> None:
+    """The same without a guest: the rules are there again, once, and hold for the next."""
+    kernel(machine)
+    serve(machine)
+    machine("attach", "1-2", "vm1:0:7")
+    look(machine)
+    wait_for("rules", lambda: described(machine)["rules"] == ["1-2:vm1:0:7"])
+    for is_reloaded in (True, False):
+        pid = machine.pid("vm1")
+        os.kill(pid, signal.SIGKILL)
+        wait_for("its end", lambda: not is_alive(pid))
+        if is_reloaded:
+            machine.unload()
+            machine.load()
+        machine.writes.clear()
+        serve(machine, says="rule 1-2:vm1:0:7 restored" if is_reloaded else "")
+        expect_equal([text for _, text in machine.writes],
+                     ["1-2:vm1:0:7"] if is_reloaded else [], "written")
+    Peer(machine.run_dir / "vm1.sock")
+
+
 def stops(machine: Machine) -> None:
     """drop and --stop end server and channel; SIGTERM only the server."""
     back = kernel(machine)
@@ -624,6 +700,8 @@ CASES = {"handshake": handshake, "guest after guest": again,
          "server dies and comes back": adopts,
          "guest dies without server": adopts_dead,
          "usbback is removed and comes back": reload_module,
+         "usbback comes back without a server": reload_without_server,
+         "rules come back without a server": rules_without_guest,
          "stop": stops, "usbback refuses": failures,
          "driver VM: two peers": two_peers,
          "driver VM: peers come and go": peers_come_and_go,
