@@ -115,7 +115,7 @@ static int bell_of(const struct server *server, enum role role)
 }
 
 /* For usbctl status, and for the server after this one. */
-void server_describe(const struct server *server)
+int server_describe(const struct server *server)
 {
 	struct served served = {
 		.server = getpid(),
@@ -134,8 +134,9 @@ void server_describe(const struct server *server)
 		served.is_adopted |= server->peer[role].state == PEER_ADOPTED;
 	}
 	ret = served_write(&served);
-	if (ret)
-		say("%s: cannot write to %s: %s", vm_of(server), run_root(),
+	if (!ret)
+		return UCTL_OK;
+	return fail(UCTL_FAILED, "%s: cannot write to %s: %s", vm_of(server), run_root(),
 		    strerror(-ret));
 }
 

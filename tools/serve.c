@@ -31,6 +31,7 @@ struct inherited {
 	pid_t pid[NR_ROLES];
 	uint64_t start_time[NR_ROLES];
 	struct rules rules;
+	bool is_new;		/* channel in the kernel */
 };
 
 static const struct option options[] = {
@@ -195,12 +196,13 @@ static bool take_region(struct region *region, const struct request *request,
 }
 
 static int create_channel(int cdev, const struct region *region, const struct request *request,
-			  const struct inherited *inherited)
+			  struct inherited *inherited)
 {
 	const char *vm = request->config.vm;
 	pid_t pid = inherited->pid[ROLE_GUEST];
 	int ret = cdev_create(cdev, vm, region, false, pid);
 
+	inherited->is_new = !ret;
 	if (!ret && pid)
 		ret = cdev_peer(cdev, vm, true, pid, inherited->start_time[ROLE_GUEST]);
 	return ret ? create_failed(vm, region->size, ret) : UCTL_OK;
@@ -238,6 +240,17 @@ static int open_kernel(struct region *region, const struct request *request,
 		status = create_channel(cdev, region, request, inherited);
 	close(cdev);
 	return status;
+}
+
+/* A server that does not come to serve leaves no channel that was not there before. */
+static void undo_kernel(const char *vm)
+{
+	int cdev = cdev_open("usbback", true);
+
+	if (cdev < 0)
+		return;
+	cdev_drop(cdev, vm);
+	close(cdev);
 }
 
 /* The backend is a QEMU: the region of a server that died, or a new one. */
@@ -314,12 +327,14 @@ static int serve(const struct request *request, int ready)
 	for (role = 0; role < NR_ROLES; role++)
 		server_adopt(server, role, inherited.pid[role], inherited.start_time[role]);
 	server_restore(server, &inherited.rules);
-	/* Whoever waits for us may want to read it. */
-	server_describe(server);
 	if (ready >= 0)
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	status = confine(config);
+	/* Whoever waits for us may want to read it. */
+	status = server_describe(server);
+	if (!status)
+		status = confine(config);
 	if (!status) {
+		inherited.is_new = false;
 		if (ready >= 0)
 			detach(ready, null);
 		notify_ready();
@@ -334,6 +349,8 @@ static int serve(const struct request *request, int ready)
 		free(path);
 	}
 out:
+	if (inherited.is_new)
+		undo_kernel(config->vm);
 	rules_free(&inherited.rules);
 	region_close(&region);
 	close(lock);

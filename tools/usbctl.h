@@ -381,8 +381,8 @@ int server_open(struct server **server, const struct server_config *config,
 /* That QEMU joined an earlier server of that name. */
 void server_adopt(struct server *server, enum role role, pid_t pid,
 		  uint64_t start_time);
-/* In a file of the run directory. */
-void server_describe(const struct server *server);
+/* In a file of the run directory. UCTL_OK or a status, with a line said. */
+int server_describe(const struct server *server);
 /* A module that has no rules of the guest gets these, and they are taken away. */
 void server_restore(struct server *server, struct rules *rules);
 bool server_has_guest(const struct server *server);

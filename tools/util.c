@@ -304,14 +304,18 @@ int file_replace(const char *path, const char *text, mode_t mode)
 	char *temp = xasprintf("%s.new", path);
 	int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	size_t length = strlen(text);
+	ssize_t put;
 	int ret = 0;
 
 	if (fd < 0) {
 		ret = -errno;
 		goto out;
 	}
-	if (write(fd, text, length) != (ssize_t)length || fsync(fd))
-		ret = -EIO;
+	put = write(fd, text, length);
+	if (put < 0 || fsync(fd))
+		ret = -errno;
+	else if ((size_t)put != length)
+		ret = -ENOSPC;
 	close(fd);
 	if (!ret && rename(temp, path))
 		ret = -errno;
