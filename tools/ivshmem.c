@@ -15,6 +15,7 @@
  * with that number comes back.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@
 #define LOOK_LATE_MS	250	/* and if it takes longer */
 #define RETRY_MS	250	/* while a module that came back is not ready */
 #define RETRIES		40
+#define PAUSE_MS	1000	/* until there may be descriptors again */
 
 enum peer_state {
 	PEER_NONE,
@@ -78,6 +80,7 @@ struct peer {
  * @retries: left, while a module that came back is not ready; 0: nothing to do
  * @signals: signalfd
  * @listener: one for each peer that may connect, else -1
+ * @pause: nobody is let in until then, 0: everybody
  * @peer: the QEMUs
  */
 struct server {
@@ -88,6 +91,7 @@ struct server {
 	int retries;
 	int signals;
 	int listener[NR_ROLES];
+	long pause;
 	struct peer peer[NR_ROLES];
 };
 
@@ -321,14 +325,39 @@ static void refuse(int sock, int error)
 	close(sock);
 }
 
+/*
+ * A peer takes a descriptor, and while usbback is told of it two more. Without them it
+ * waits in the queue of the socket; a poll that sees it there would come back at once.
+ */
+static bool has_room(struct server *server)
+{
+	int spare[3], error = 0;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(spare); i++) {
+		spare[i] = fcntl(server->signals, F_DUPFD_CLOEXEC, 0);
+		if (spare[i] < 0)
+			error = errno;
+	}
+	for (i = 0; i < ARRAY_SIZE(spare); i++)
+		fd_close(&spare[i]);
+	if (error && !server->pause)
+		say("%s: nobody can join: %s; trying again each second", vm_of(server),
+		    strerror(error));
+	server->pause = error ? now_ms() + PAUSE_MS : 0;
+	return !error;
+}
+
 static void peer_accept(struct server *server, enum role role)
 {
 	struct peer *peer = &server->peer[role];
-	int sock = accept4(server->listener[role], NULL, NULL,
-			   SOCK_NONBLOCK | SOCK_CLOEXEC);
 	pid_t pid = 0;
 	uid_t uid = 0;
+	int sock;
 
+	if (!has_room(server))
+		return;
+	sock = accept4(server->listener[role], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (sock < 0)
 		return;
 	if (!socket_is_allowed(sock, server->config, &pid, &uid)) {
@@ -430,6 +459,7 @@ enum poll_index {
 
 static void poll_prepare(const struct server *server, struct pollfd *poller)
 {
+	bool is_paused = server->pause > now_ms();
 	const struct peer *peer;
 	int role;
 
@@ -440,7 +470,7 @@ static void poll_prepare(const struct server *server, struct pollfd *poller)
 		peer = &server->peer[role];
 		/* The next one waits until it is clear whether this one is good. */
 		poller[POLL_LISTEN + role] = (struct pollfd){
-			peer->state == PEER_SETUP ? -1 : server->listener[role],
+			peer->state == PEER_SETUP || is_paused ? -1 : server->listener[role],
 			POLLIN, 0 };
 		poller[POLL_PEER + role] = (struct pollfd){
 			peer->sock >= 0 ? peer->sock : peer->pidfd,
@@ -458,7 +488,9 @@ static int poll_timeout(const struct server *server)
 		if (peer->state == PEER_SETUP)
 			return now_ms() > peer->deadline ? LOOK_LATE_MS : LOOK_MS;
 	}
-	return server->retries ? RETRY_MS : -1;
+	if (server->retries)
+		return RETRY_MS;
+	return server->pause > now_ms() ? PAUSE_MS : -1;
 }
 
 static void serve_peer(struct server *server, enum role role, short events)
