@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "usbctl.h"
 
 /* All that is known. */
@@ -102,10 +103,25 @@ static char *rule_hint(const struct view *view, const struct rule *rule)
 			 rule->vport.vm);
 }
 
+/* A socket that somebody has removed: no QEMU finds it. */
+static char *socket_hint(const struct served *served)
+{
+	int role;
+
+	for (role = 0; role < NR_ROLES; role++) {
+		if (served->socket[role] && access(served->socket[role], F_OK))
+			return xasprintf("%s was removed; type: kill %d, then usbctl serve %s",
+					 served->socket[role], (int)served->server,
+					 served->vm);
+	}
+	return NULL;
+}
+
 /* Likewise about a channel. */
 static char *channel_hint(const struct view *view, const struct channel *channel)
 {
 	const struct served *served = served_find(&view->servers, channel->vm);
+	char *hint;
 
 	if (!strcmp(channel->vm, "-"))
 		return xasprintf("which guest is it? type: usbctl name %s VM",
@@ -115,6 +131,9 @@ static char *channel_hint(const struct view *view, const struct channel *channel
 	if (!served || !served->server)
 		return xasprintf("nobody serves it: no guest can join; type: usbctl serve %s",
 				 channel->vm);
+	hint = socket_hint(served);
+	if (hint)
+		return hint;
 	if (served->is_adopted)
 		return xasprintf("QEMU (process %d) joined before this server started",
 				 (int)served->peer[ROLE_GUEST]);
@@ -126,6 +145,10 @@ static char *channel_hint(const struct view *view, const struct channel *channel
 
 static char *server_hint(const struct served *served)
 {
+	char *hint = served->server ? socket_hint(served) : NULL;
+
+	if (hint)
+		return hint;
 	if (!served->server)
 		return xasprintf("not served any more; type: usbctl serve %s --backend-socket %s",
 				 served->vm, served->socket[ROLE_BACKEND] ?
