@@ -61,11 +61,14 @@ static char *text_with(const char *old, const char *busid, const char *rule)
 	return text;
 }
 
-/* Nobody else rewrites the file meanwhile. A descriptor or -errno. */
+/* Nobody else rewrites the file until this process has ended. A descriptor or -errno. */
 static int conf_lock(void)
 {
-	int fd, ret;
+	static int fd = -1;
+	int ret;
 
+	if (fd >= 0)
+		return fd;
 	if (mkdir(conf_root(), 0755) && errno != EEXIST)
 		return -errno;
 	fd = open(conf_root(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -74,8 +77,19 @@ static int conf_lock(void)
 	if (!flock(fd, LOCK_EX))
 		return fd;
 	ret = -errno;
-	close(fd);
+	fd_close(&fd);
 	return ret;
+}
+
+int rules_lock(const char *busid)
+{
+	char *path = xasprintf("%s/rules", conf_root());
+	int lock = conf_lock(), status = UCTL_OK;
+
+	if (lock < 0)
+		status = keep_failed(path, busid, -lock);
+	free(path);
+	return status;
 }
 
 static int rewrite(const char *path, const char *busid, const char *rule)
@@ -102,10 +116,8 @@ int rule_keep(const char *busid, const struct vport *vport, bool is_forced)
 	if (vport)
 		rule = xasprintf("%s:%s:%u:%u%s", busid, vport->vm, vport->vusb, vport->port,
 				 is_forced ? ":force" : "");
-	if (lock >= 0) {
+	if (lock >= 0)
 		ret = rewrite(path, busid, rule);
-		close(lock);
-	}
 	if (ret < 0)
 		keep_failed(path, busid, -ret);
 	else if (vport)

@@ -345,6 +345,8 @@ int cmd_attach(const struct command *cmd, int argc, char **argv)
 	arguments_count(cmd, argc, 2, 2);
 	busid = argv[optind];
 	status = parse_target(busid, argv[optind + 1], &vport, &parts);
+	if (!status && is_kept)
+		status = rules_lock(busid);
 	if (!status)
 		status = present_vport(busid, &present, &has_rule);
 	if (status)
@@ -385,6 +387,8 @@ int cmd_move(const struct command *cmd, int argc, char **argv)
 	arguments_count(cmd, argc, 2, 2);
 	busid = argv[optind];
 	status = parse_target(busid, argv[optind + 1], &vport, &parts);
+	if (!status && is_kept)
+		status = rules_lock(busid);
 	if (!status)
 		status = present_vport(busid, &present, &has_rule);
 	if (status)
@@ -444,8 +448,11 @@ static int detach_live(const char *busid)
 /* A rule that is kept goes whether or not it is in force. */
 static int detach_one(const char *busid, bool is_kept)
 {
-	int status = detach_live(busid), second;
+	int status = is_kept ? rules_lock(busid) : UCTL_OK, second;
 
+	if (status)
+		return status;
+	status = detach_live(busid);
 	second = is_kept ? rule_keep(busid, NULL, false) : UCTL_OK;
 	return status ? status : second;
 }
@@ -468,6 +475,11 @@ int cmd_detach(const struct command *cmd, int argc, char **argv)
 		return fail(UCTL_USAGE,
 			    "\"%s\" is neither a bus ID (1-2.3) nor a port (VM:VUSB:PORT)",
 			    argv[optind]);
+	if (is_kept) {
+		status = rules_lock(argv[optind]);
+		if (status)
+			return status;
+	}
 	status = rules_read(&rules);
 	/* Both halves of one socket may have the port. */
 	for (i = 0; !status && i < rules.count; i++) {

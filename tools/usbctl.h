@@ -213,6 +213,11 @@ int limits_write(const char *line);
 
 /* ---- keep.c ---- */
 
+/*
+ * Until its end this process alone keeps rules: what the kernel has and what the file says
+ * change together. UCTL_OK or a status, with a line said.
+ */
+int rules_lock(const char *busid);
 /* Has /etc/usbif/rules say this of the bus ID, nothing if @vport is NULL. */
 int rule_keep(const char *busid, const struct vport *vport, bool is_forced);
 
