@@ -168,25 +168,44 @@ static int report(const char *busid)
 	return status;
 }
 
+static bool is_same(const struct vport *a, const struct vport *b,
+		    unsigned int parts)
+{
+	return !strcmp(a->vm, b->vm) && (parts < 2 || a->vusb == b->vusb) &&
+	       (parts < 3 || a->port == b->port);
+}
+
+/* If it is a rule that is in the way; another may have been faster. */
+static int say_taken(const char *busid, const struct vport *vport, const struct rules *rules)
+{
+	const struct rule *other = rules_find_vport(rules, vport);
+
+	if (other && strcmp(other->busid, busid))
+		return fail(UCTL_BUSY,
+			    "%s: port %s:%u:%u belongs to %s; take another, or: usbctl detach %s",
+			    busid, vport->vm, vport->vusb, vport->port, other->busid,
+			    other->busid);
+	other = rules_find_busid(rules, busid);
+	if (other && !is_same(&other->vport, vport, 3))
+		return fail(UCTL_BUSY, "%s already goes to %s:%u:%u; type: usbctl move %s %s:%u:%u",
+			    busid, other->vport.vm, other->vport.vusb, other->vport.port, busid,
+			    vport->vm, vport->vusb, vport->port);
+	return UCTL_OK;
+}
+
 /* EBUSY has several causes; find out which and say it. */
 static int say_busy(const char *busid, const struct vport *vport)
 {
-	const struct rule *other = NULL;
 	struct rules rules;
 	int status;
 	char *use;
 
-	if (!rules_read(&rules))
-		other = rules_find_vport(&rules, vport);
-	if (other && strcmp(other->busid, busid)) {
-		status = fail(UCTL_BUSY,
-			      "%s: port %s:%u:%u belongs to %s; take another, or: usbctl detach %s",
-			      busid, vport->vm, vport->vusb, vport->port, other->busid,
-			      other->busid);
-		rules_free(&rules);
-		return status;
-	}
+	status = rules_read(&rules);
+	if (!status)
+		status = say_taken(busid, vport, &rules);
 	rules_free(&rules);
+	if (status)
+		return status;
 	use = device_use(busid);
 	status = fail(UCTL_BUSY,
 		      "%s is in use by the host%s%s; or add --force (data may be lost)",
@@ -284,13 +303,6 @@ static int write_vport(const char *file, const char *busid, struct vport *vport,
 			status = say_busy(busid, vport);
 	}
 	return status ? status : report(busid);
-}
-
-static bool is_same(const struct vport *a, const struct vport *b,
-		    unsigned int parts)
-{
-	return !strcmp(a->vm, b->vm) && (parts < 2 || a->vusb == b->vusb) &&
-	       (parts < 3 || a->port == b->port);
 }
 
 /* The rule of the bus ID at present, if any; false if it can't be known. */
