@@ -7,6 +7,8 @@
  * rest, the request (the ioctl, or 0 for a write), then the octets; the answer a
  * result (0 or -errno) and the octets of the struct. Descriptors go along.
  *
+ * Files below $FAKE_FULL are on a disk that is full.
+ *
  * When a server tells of a guest, $FAKE_PROBE gets a line for each thing that it has
  * tried and should not be able to do: its name and the errno, 0 if it could.
  */
@@ -59,6 +61,8 @@ static int connect_as(const char *path)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
+	if (sock < 0)
+		return -1;
 	strncpy(address.sun_path, getenv("FAKE_KERNEL"), sizeof(address.sun_path) - 1);
 	if (connect(sock, (struct sockaddr *)&address, sizeof(address)) ||
 	    send(sock, path, strlen(path), 0) < 0 || sock >= MAX_FD) {
@@ -136,6 +140,20 @@ static int exchange(int sock, uint32_t request, void *data, size_t size,
 	return ret;
 }
 
+static int is_full(int fd)
+{
+	const char *dir = getenv("FAKE_FULL");
+	char link[32], path[256];
+	ssize_t length;
+
+	if (!dir)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, path, sizeof(path) - 1);
+	path[length < 0 ? 0 : length] = '\0';
+	return !strncmp(path, dir, strlen(dir));
+}
+
 ssize_t write(int fd, const void *data, size_t size)
 {
 	static ssize_t (*next)(int fd, const void *data, size_t size);
@@ -144,6 +162,10 @@ ssize_t write(int fd, const void *data, size_t size)
 
 	if (!next)
 		next = dlsym(RTLD_NEXT, "write");
+	if (is_full(fd)) {
+		errno = ENOSPC;
+		return -1;
+	}
 	if (fd < 0 || fd >= MAX_FD || !is_ours[fd] || size > sizeof(copy))
 		return next(fd, data, size);
 	memcpy(copy, data, size);
