@@ -20,7 +20,7 @@ check="sparse shellcheck clang libclang-rt-14-dev llvm groff-base perl
 # Running: guests, and what is called in them.
 run="qemu-system-x86 qemu-utils busybox-static cpio python3 iproute2 usbutils
 	fio dosfstools e2fsprogs mtools cryptsetup-bin dmsetup
-	debian-archive-keyring util-linux alsa-utils usbip udev"
+	debian-archive-keyring util-linux alsa-utils usbip udev systemd"
 
 # Guests of another architecture, which a device tree describes.
 arm="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm

@@ -212,7 +212,56 @@ def stopped(host: Host) -> None:
     host.back.load()
 
 
-CASES = {"loop": loop, "serve": serve, "rules": rules, "mounted stick": in_use,
+def opened(host: Host) -> None:
+    """A stick that a program has open."""
+    node = "/dev/" + child_node(host.vm, host.busid, "block/sd?")
+    job = host.vm.spawn(f"exec sh -c 'exec 3>{node}; echo open; cat' ", stdin=True)
+    job.wait_output("open", 10)
+    try:
+        said = host.usbctl(f"attach {host.busid} vm1", 6)
+        expect("in use by the host" in said, said)
+        expect_equal(host.state(), "", "rule")
+    finally:
+        job.close_input()
+        job.wait(10)
+    host.usbctl(f"attach {host.busid} vm1")
+    host.usbctl(f"detach {host.busid}")
+
+
+SHELL = """
+i=0
+while [ $((i += 1)) -le 2 ]; do
+    busid=$(echo %(busid)s 9-1 9-2 9-3 | cut -d' ' -f$((1 + ($1 + i) %% 4)))
+    for words in "attach $busid vm1:0:$((1 + $1 %% 5))" "detach $busid"; do
+        said=$(usbctl $words 2>&1) || echo "$? $said"
+    done
+done
+"""
+
+
+def shells(host: Host) -> str:
+    """16 at once: each rule is there or not, no port twice, and afterwards all is as if
+    one had done it."""
+    host.vm.put("/tmp/shell", (SHELL % {"busid": host.busid}).encode())
+    out = host.vm.run("for n in $(seq 16); do sh /tmp/shell $n & done; wait", 120).out
+    for line in out.splitlines():
+        # Taken, gone, or gone again before it was looked at.
+        expect(line[:2] in ("6 ", "5 ") or line.endswith("the rule has gone; the end of "
+                                                         "dmesg says why"), line)
+    rules = [line.split(":", 1) for line in host.usbctl("status --rules").split()]
+    for column in zip(*rules):
+        expect_equal(len(set(column)), len(column), f"rows of {rules}")
+    for busid, _ in rules:
+        host.usbctl(f"detach {busid}")
+    child_node(host.vm, host.busid, "block/sd?", 20)
+    host.usbctl(f"attach {host.busid} vm1:0:5")
+    expect_equal(host.state(), "waiting-guest", "state")
+    host.usbctl(f"detach {host.busid}")
+    return f"{len(out.splitlines())} of 64 refused"
+
+
+CASES = {"loop": loop, "serve": serve, "rules": rules, "F52 mounted stick": in_use,
+         "F52 opened stick": opened, "F51 16 shells": shells,
          "usbback is removed and loaded": reload_module, "the end": stopped}
 
 
