@@ -286,12 +286,13 @@ def board_cases(t: tap.Suite) -> None:
         for number, case in usbtest.CASES.items():
             t.case(f"testusb {number}, {case.name}", cases.testusb, number)
         for mode in ("drop", "double", "delay"):
-            t.case(f"doorbells: {mode}", cases.bells, mode)
+            t.case(f"doorbells: {mode}, {'F63' if mode == 'drop' else 'F64'}",
+                   cases.bells, mode)
         for turn in range(tap.scaled(1, 3)):
             suffix = f", time {turn + 1}" if turn else ""
             t.case(f"client killed{suffix}", cases.client_killed)
             t.case(f"modules reloaded{suffix}", cases.reloaded)
-            t.case(f"driver VM killed{suffix}", cases.driver_killed)
+            t.case(f"driver VM killed{suffix}, F40", cases.driver_killed)
 
 
 def main() -> None:

@@ -25,6 +25,9 @@ from vm import SCALE, VM  # noqa: E402
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
            "evdev", "button")
 PORTS = {"disk": "1", "kbd": "2"}
+# In Documentation/reliability.rst.
+FAULTS = {"guest_sleeps": ", F28", "driver_sleeps": ", F42", "unplugged": ", F14",
+          "guest_stands_still": ", F27"}
 
 
 class Pair:
@@ -234,7 +237,8 @@ def main() -> None:
                              pair.guest_stands_still,
                              pair.driver_stands_still, pair.key_wakes,
                              pair.replugged, pair.unplugged):
-                    t.case(f"{series}: {case.__name__}", case)
+                    t.case(f"{series}: {case.__name__}"
+                           f"{FAULTS.get(case.__name__, '')}", case)
                 pair.guest.close()
                 pair.driver.close()
                 pair.usbctl("drop one")

@@ -272,10 +272,10 @@ def swapping(t: Suite, prefix: str, pair: Pair, scratch: Path,
         pair.route(disk.busid(pair.driver), port)
     memory = Swap(t, pair, swap, other)
     t.case(f"{prefix}swap on {kind}: on", memory.on)
-    t.case(f"{prefix}swap on {kind}: more than the memory",
+    t.case(f"{prefix}swap on {kind}: more than the memory, F54, F56",
            memory.reserve_only, scaled(2, 30))
     if LONG:
-        t.case(f"{prefix}swap on {kind}: for a minute", memory.pressed, 60)
+        t.case(f"{prefix}swap on {kind}: for five minutes, F56", memory.pressed, 300)
         t.case(f"{prefix}swap on {kind}: and none left in the driver VM",
                memory.pressed_both, 60)
     t.case(f"{prefix}swap on {kind}: off", memory.off)

@@ -221,11 +221,11 @@ def in_use(m: Machines, prefix: str, speeds: tuple[str, ...],
 def deaths(m: Machines) -> Iterator[Case]:
     """Whatever can die does."""
     for name, function in (
-            ("guest killed", killed_guest), ("guest reset", reset_guest),
-            ("server killed", killed_server),
-            ("usbfront reloaded", reloaded_front),
-            ("usbback reloaded", reloaded_back),
-            ("driver VM killed", killed_driver)):
+            ("guest killed, F26", killed_guest), ("guest reset, F24", reset_guest),
+            ("server killed, F47, F48", killed_server),
+            ("usbfront reloaded, F30, F31", reloaded_front),
+            ("usbback reloaded, F38", reloaded_back),
+            ("driver VM killed, F40", killed_driver)):
         for turn in range(scaled(1, 3)):
             yield f"{name}{f', time {turn + 1}' if turn else ''}", function, (m,)
 

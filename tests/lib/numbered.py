@@ -2,6 +2,8 @@
 """The numbered cases of Documentation/reliability.rst.
 
     cases = titles()                    # {17: "completions that are ...", ...}
+    faults = titles("F")
+    where = shown()                     # {26: "...``test_nested``...", ...}
 
 A peer that runs cases by number lists those that it has: numbers(program).
 """
@@ -17,11 +19,19 @@ from cache import TREE
 DOCUMENT = TREE / "Documentation" / "reliability.rst"
 
 
-def titles() -> dict[int, str]:
-    """What the peer does in each case, by number."""
+def titles(letter: str = "H") -> dict[int, str]:
+    """What happens in each case, by number: what a peer does, or what fails (F)."""
     text = DOCUMENT.read_text("utf-8")
     return {int(number): title for number, title
-            in re.findall(r"^H(\d+): (.+)$", text, re.M)}
+            in re.findall(rf"^{letter}(\d+): (.+)$", text, re.M)}
+
+
+def shown() -> dict[int, list[str]]:
+    """The programs that show each fault; none for those that are not shown."""
+    text = DOCUMENT.read_text("utf-8")
+    return {int(number): re.findall(r"``(?:tests/)?([\w-]+/test_\w+)", body)
+            for number, body
+            in re.findall(r"^F(\d+): .+\n((?:\t.+\n)+)", text, re.M)}
 
 
 def numbers(program: Path) -> list[int]:

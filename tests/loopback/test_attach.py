@@ -184,7 +184,7 @@ def main() -> None:
                     ("host programs keep out", "intruder"),
                     ("authorization withdrawn", "authorized"),
                     ("back to the host", "back"),
-                    ("guest driver reloaded", "reloaded"),
+                    ("guest driver reloaded, F31", "reloaded"),
                     ("cycles", "cycles"),
                     ("usbback removed in use", "unloaded")):
                 t.case(f"{name} ({series})", fresh, case)

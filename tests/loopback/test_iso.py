@@ -203,13 +203,14 @@ def streams(t: tap.Suite, host: Host, series: str, speed: str) -> None:
             busid = route(host.loop, device, 3)
         stream = Stream(host.vm, busid, speed, device.packet)
         name = f"{series}: {side}, {speed} speed:"
+        fault = ", F71" if side == "ring" else ""
         for mode in ("in", "out"):
-            t.case(f"{name} {mode} in sequence", stream.clean, mode)
+            t.case(f"{name} {mode} in sequence{fault}", stream.clean, mode)
             t.case(f"{name} {mode} with faults", stream.faults, mode)
         t.case(f"{name} short packets", stream.short_packets)
         t.case(f"{name} cancelled in flight", stream.cancels)
-    t.case(f"{series}: ring, {speed} speed: unplugged in flight", host.unplug,
-           device, busid, speed)
+    t.case(f"{series}: ring, {speed} speed: unplugged in flight, F7",
+           host.unplug, device, busid, speed)
     busid = find_device(host.vm, device.name, 20, other_than=device.busid())
     t.case(f"{series}: ring, {speed} speed: rule removed in flight",
            host.without_rule, busid, device.busid(), speed)

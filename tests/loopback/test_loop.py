@@ -19,6 +19,9 @@ from gadget import (Dummies, child_node, find_device,  # noqa: E402
 from usbif import Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
+# In Documentation/reliability.rst.
+FAULTS = {"front_under_load": ", F30", "in_use": ", F52", "interrupt": ", F72",
+          "serial": ", F73", "network": ", F73"}
 SPEEDS = {"full-speed": "12", "high-speed": "480", "super-speed": "5000"}
 
 
@@ -237,7 +240,8 @@ def run(t: tap.Suite, series: str) -> None:
                      cases.own_controller, cases.second_controller,
                      cases.rule_under_load, cases.cycles,
                      cases.front_under_load):
-        t.case(f"{series}: {function.__name__}", function)
+        t.case(f"{series}: {function.__name__}"
+               f"{FAULTS.get(function.__name__, '')}", function)
         cases.clear()
     t.case(f"{series}: back_under_load", cases.back_under_load)
     vm.close()

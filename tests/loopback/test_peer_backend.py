@@ -373,7 +373,8 @@ def main() -> None:
             vm = t.vm(VM(f"peer-{series}", kernel=series, smp=2))
             peer = Peer(vm)
             for case in CASES:
-                t.case(f"{series} {case.__name__}", case, peer)
+                fault = ", F58" if case in (small_region, idle_input) else ""
+                t.case(f"{series} {case.__name__}{fault}", case, peer)
             vm.close()
 
 

@@ -631,7 +631,7 @@ def main() -> None:
                     ("two halves of a socket", sockets),
                     ("taken and handed back", handed_back, stick),
                     ("grabbed before host drivers", grabbed_first, stick),
-                    ("disks in use", in_use, stick),
+                    ("disks in use, F52", in_use, stick),
                     ("hubs are refused", hubs),
                     ("devices behind a hub", behind_hub),
                     ("hub driver bound again", hub_rebound),

@@ -175,7 +175,7 @@ def run(t: tap.Suite, series: str, image: Path) -> None:
     t.case(f"{series}: a disk and a keyboard are routed", cases.attach)
     for name, how in (
             ("drivers suspend and resume", "test"),
-            ("suspend to idle", "freeze"), ("suspend to RAM", "mem"),
+            ("suspend to idle", "freeze"), ("suspend to RAM, F42", "mem"),
             ("suspend to RAM once more", "mem")):
         t.case(f"{series}: {name} under load", cases.sleeps, how)
     t.case(f"{series}: writes", cases.writes)

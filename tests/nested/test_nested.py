@@ -208,11 +208,12 @@ def main() -> None:
         for name, case in (
                 ("usbctl serve stopped", nested.stopped),
                 ("a device pulled and plugged in", nested.pulled),
-                ("a guest killed", nested.killed_guest),
-                ("a guest reset", nested.reset_guest),
-                ("usbctl serve killed and restarted", nested.killed_server),
+                ("a guest killed, F26", nested.killed_guest),
+                ("a guest reset, F24", nested.reset_guest),
+                ("usbctl serve killed and restarted, F47, F48",
+                 nested.killed_server),
                 ("usbfront reloaded", nested.reloaded_front),
-                ("usbback reloaded", nested.reloaded_back)):
+                ("usbback reloaded, F38", nested.reloaded_back)):
             for turn in range(scaled(1, 3)):
                 suffix = f", time {turn + 1}" if turn else ""
                 t.case(f"{name}, under load{suffix}", case)
