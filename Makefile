@@ -55,6 +55,10 @@ bench:
 	@tests/lib/setup.sh
 	@tests/bench/bench.py
 
+deadlines:
+	@tests/lib/setup.sh
+	@tests/bench/deadlines.py
+
 soak:
 	@tests/lib/setup.sh
 	@tests/soak/soak.py
@@ -96,6 +100,7 @@ help:
 	@echo 'test-long        the same with larger counts; goes on where it was broken off'
 	@echo 'soak             everything at random for HOURS=n, machines dying (SEED=n)'
 	@echo 'bench            measure, in emulated machines'
+	@echo 'deadlines        measure what may take how long at most (ROUNDS=n)'
 	@echo 'check            checkpatch, sparse, builds with W=1, shellcheck and more'
 	@echo 'coverage         which lines and branches of ring/ are tested'
 	@echo 'mutate           whether the tests miss any check of ring/ (JOBS=N)'
@@ -104,5 +109,5 @@ help:
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install tools install dtbs demo test test-long soak bench check \
+.PHONY: modules modules_install tools install dtbs demo test test-long soak bench deadlines check \
 	coverage mutate fuzz-corpus clean clean-cache help
