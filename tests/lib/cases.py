@@ -1,0 +1,103 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""What became of the numbered cases of Documentation/reliability.rst in a run.
+
+  tests/run 2>&1 | tee LOG; tests/lib/cases.py LOG... > Documentation/reliability-cases.rst
+
+Each line of TAP with a number (H17, F26) counts; what stands behind its "#" is
+what was seen. Several logs are taken together, in their order.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import numbered  # noqa: E402
+
+HEAD = """.. SPDX-License-Identifier: GPL-2.0
+.. Made by tests/lib/cases.py from the output of a run.
+
+=========================
+Numbered cases, as tested
+=========================
+
+What became of the cases of reliability.rst in the run that testing.rst names, all programs
+and kernels together.
+"""
+LINE = re.compile(r"^(?P<program>[\w-]+/\w+): (?P<good>ok|not ok) \d+ - "
+                  r"(?P<text>.*?)(?: # (?P<remark>.*))?$", re.M)
+NUMBER = re.compile(r"\b([HF])(\d+)\b")
+# What a case took is no finding.
+TIME = re.compile(r"(?:, |^)[\d.]+ s$")
+WIDTHS = (6, 8, 8, 34, 70)
+
+
+class Row(NamedTuple):
+    """One case that was run."""
+
+    program: str
+    good: bool
+    remark: str
+
+
+def rows(text: str) -> dict[tuple[str, int], list[Row]]:
+    """By letter and number."""
+    found: dict[tuple[str, int], list[Row]] = {}
+    for line in LINE.finditer(text):
+        remark = TIME.sub("", line["remark"] or "")
+        row = Row(line["program"], line["good"] == "ok", remark)
+        for letter, number in set(NUMBER.findall(line["text"])):
+            found.setdefault((letter, int(number)), []).append(row)
+    return found
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of words."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def cells(case: str, found: list[Row]) -> list[list[str]]:
+    """One row of the table."""
+    programs = " ".join(dict.fromkeys(row.program for row in found))
+    remarks = [row.remark for row in found if row.remark]
+    passed = sum(row.good for row in found)
+    return [[case], [str(passed)], [str(len(found) - passed)],
+            wrapped(programs, WIDTHS[3]),
+            wrapped(remarks[-1] if remarks else "", WIDTHS[4])]
+
+
+def table(found: dict[tuple[str, int], list[Row]], letter: str) -> str:
+    """All cases with that letter, also those that were not run."""
+    rule = "  ".join("=" * width for width in WIDTHS)
+    lines = [rule, "  ".join(f"{word:{width}}" for word, width in zip(
+        ("case", "passed", "failed", "programs", "seen"), WIDTHS)).rstrip(),
+        rule]
+    for number in sorted(numbered.titles(letter)):
+        parts = cells(f"{letter}{number}", found.get((letter, number), []))
+        for i in range(max(map(len, parts))):
+            lines.append("  ".join(
+                f"{part[i] if i < len(part) else '':{width}}"
+                for part, width in zip(parts, WIDTHS)).rstrip())
+    return "\n".join([*lines, rule, ""])
+
+
+def main() -> None:
+    """The document."""
+    found = rows("\n".join(Path(name).read_text("utf-8", "replace")
+                           for name in sys.argv[1:]))
+    print(HEAD)
+    for letter, title in (("H", "Hostile peers and devices"), ("F", "Faults")):
+        print(f"{title}\n{'=' * len(title)}\n\n{table(found, letter)}")
+
+
+if __name__ == "__main__":
+    main()
