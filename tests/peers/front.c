@@ -336,16 +336,17 @@ void front_submit(struct front *f, const struct usbif_request *req)
 	front_submit_wire(f, &wire);
 }
 
-/* Moves what there is into the stash. */
+/* Moves what there is, and there is room for, into the stash. */
 static void take_completions(struct front *f)
 {
+	const int room = sizeof(f->stash) / sizeof(f->stash[0]) - f->stashed;
 	enum usbif_why why = 0;
 	struct usbif_rsp wire;
 	int n = usbif_cons_avail(&f->cq);
 
 	if (n < 0)
 		die("completion ring: impossible index");
-	while (n--) {
+	for (n = n < room ? n : room; n; n--) {
 		usbif_cons_pop(&f->cq, &wire);
 		if (usbif_rsp_decode(&f->stash[f->stashed++], &wire, &f->lay,
 				     f->session, &why))
