@@ -51,11 +51,7 @@ def lost(vm: VM) -> str:
     # Of a module that is gone there are no names.
     found = [text for text in checkers.leaks(vm) if '"insmod"' in text]
     expect(found, "nothing was found")
-    try:
-        vm.check_log()
-    except LogError:
-        return f"{len(found)} of 20 pieces"
-    raise AssertionError("no line about it was found")
+    return f"{len(found)} of 20 pieces"
 
 
 def blind(vm: VM) -> str:

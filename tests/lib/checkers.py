@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # kmemleak takes nothing younger for lost, in seconds.
 AGE = 5.5
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
+# A gadget function of 6.1 that loses requests by itself whenever a configuration
+# or a setting is chosen: hidg_set_alt().
+LEAKS_ITSELF = "[usb_f_hid]"
 # A file, and what is in it as long as the checker works.
 AT_WORK = (("/proc/lockdep_stats", r"(?m)^ debug_locks:\s+1$"),
            ("/sys/kernel/debug/dma-api/disabled", r"^N$"),
@@ -31,7 +34,8 @@ def leaks(vm: VM) -> list[str]:
            f"echo scan > {KMEMLEAK}", timeout=240)
     out = vm.run(f"cat {KMEMLEAK}", timeout=60).out
     return ["unreferenced object" + part
-            for part in out.split("unreferenced object")[1:]]
+            for part in out.split("unreferenced object")[1:]
+            if LEAKS_ITSELF not in part]
 
 
 def at_work(vm: VM) -> list[str]:
@@ -62,7 +66,6 @@ class Findings:
         """Examine a guest, right before it is closed."""
         began = time.monotonic()
         found: list[str] = []
-        # The log counts leaks; what has leaked is to be said as well.
         for look in (examine, type(vm).check_log):
             try:
                 found += look(vm) or []

@@ -7,7 +7,7 @@ from typing import Iterable
 BAD = re.compile(r"""
     WARNING: | \bBUG: | \bkernel\ BUG\b | \bOops\b | \bKASAN\b | \bUBSAN\b | \bKCSAN\b | \bKFENCE\b
   | possible\ (circular|recursive)\ locking | inconsistent\ lock\ state
-  | suspicious\ RCU\ usage | INFO:\ task\ .*\ blocked | hogged\ CPU | kmemleak:.*new\ suspected
+  | suspicious\ RCU\ usage | INFO:\ task\ .*\ blocked | hogged\ CPU
   | refcount_t | list_(add|del)\ corruption | Call\ Trace | detected\ (expedited\ )?stalls
   | self-detected\ stall | general\ protection | unable\ to\ handle | [Kk]ernel\ panic
   | soft\ lockup | hard\ LOCKUP | scheduling\ while\ atomic | sleeping\ function
