@@ -69,9 +69,7 @@ class Machines:
 
 
 class Apart(hostile.Attack):
-    """Each in a machine of its own, so that this one has more than it can do."""
-
-    gap = 3
+    """Each in a machine of its own."""
 
     def __init__(self, machines: Machines) -> None:
         super().__init__(machines.vms["driver"])

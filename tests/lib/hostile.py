@@ -24,7 +24,7 @@ from gadget import Dummies, Gadget
 from peers import compile_peer
 from usbip import Iso, prepare
 from vm import VM, Job
-from workload import verify
+from workload import stood_still, verify
 
 DEBUG = "/sys/kernel/debug"
 GUEST = "evil"
@@ -52,9 +52,6 @@ def source(device: Gadget | Iso) -> str:
 
 class Attack:
     """The machine with usbback, the honest guest and the hostile one."""
-
-    # Seconds without progress that the neighbour may have in all.
-    gap = 0
 
     def __init__(self, back: VM) -> None:
         self.back = back
@@ -92,11 +89,6 @@ class Attack:
             self.rule(f"{source(device)}:{GUEST}:0:{port}")
         self.job = self.attacker()
         self.job.wait_output("ready", 30)
-
-    def verified(self) -> list[int]:
-        """Octets that the neighbour has found right, second by second."""
-        return [int(n) for n in re.findall(r"^\d+ (\d+)$", self.clean.output(),
-                                           re.M)]
 
     def said(self) -> int:
         """Lines of the log about the hostile guest."""
@@ -153,14 +145,11 @@ class Attack:
         """The neighbour has gone on all the time."""
         self.job.close_input()
         tap.expect_equal(self.job.wait(20), 0, "exit code of front_hostile")
-        counts = self.verified()
-        still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]), 1)
-                 if a == b]
-        tap.expect(len(still) <= self.gap,
-                   f"the neighbour stood still in seconds {still}")
+        still, text = stood_still(self.clean)
+        tap.expect(not still, f"the neighbour stood still in seconds {still}")
         self.clean.kill(9)
         self.clean.wait(10)
-        return f"{counts[-1] >> 20} MiB verified beside it in {len(counts)} s"
+        return text
 
 
 def names(series: str, where: str = "", but: Collection[int] = ()

@@ -45,6 +45,16 @@ def verified(job: Job, seconds: int, gap: int = 0) -> str:
     return f"{counts[-1] >> 20} MiB verified in {job.vm.name}"
 
 
+def stood_still(job: Job) -> tuple[list[int], str]:
+    """Of a verify that has no end: the seconds that were not its first without
+    progress; and what it did. On a machine with more to do than it can, a single
+    second says nothing."""
+    counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", job.output(), re.M)]
+    still = [n for n in range(2, len(counts))
+             if counts[n] == counts[n - 1] == counts[n - 2]]
+    return still, f"{counts[-1] >> 20} MiB verified beside it in {len(counts)} s"
+
+
 def requests(host: VM) -> dict[str, int]:
     """Requests taken from each guest so far."""
     out = host.run(f"cat {CHANNELS}").out

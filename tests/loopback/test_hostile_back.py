@@ -9,7 +9,6 @@ all the time; it must not see an error and not stand still.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Callable
@@ -22,7 +21,7 @@ import usbtest  # noqa: E402
 from gadget import Dummies, child_node  # noqa: E402
 from peers import DEBUG, DISK, SINK, Peer  # noqa: E402
 from vm import VM  # noqa: E402
-from workload import verify  # noqa: E402
+from workload import stood_still, verify  # noqa: E402
 
 HOURS = 4 * 3600
 PAUSE_MS = 50
@@ -99,14 +98,11 @@ class Attack(Peer):
 
     def finish(self) -> str:
         """The other disk has gone on all the time."""
-        counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", self.clean.output(),
-                                             re.M)]
-        still = [n for n, (a, b) in enumerate(zip(counts, counts[1:]), 1)
-                 if a == b]
+        still, text = stood_still(self.clean)
         tap.expect(not still, f"the other disk stood still in seconds {still}")
         self.clean.kill(9)
         self.clean.wait(10)
-        return f"{counts[-1] >> 20} MiB verified beside it in {len(counts)} s"
+        return text
 
 
 def some(*values: int) -> tuple[int, ...]:
