@@ -218,15 +218,19 @@ static void cancel_all(struct slot *slots)
 			cancel(&slots[i]);
 }
 
-/* Until all that was sent has come back. */
+/*
+ * Until all is sent, and what was sent has come back. An echo has room for some messages
+ * only: it takes no more while none is fetched.
+ */
 static void drain(void)
 {
 	time_t until = time(NULL) + PATIENCE / 1000;
 
-	while (dev.kind == ECHO && received < sent && time(NULL) < until) {
+	while ((busy_outs || (dev.kind == ECHO && received < sent)) && time(NULL) < until) {
 		submit_idle(ins);
 		poll_events(100);
 	}
+	events_until(&busy_outs, 0, NULL);
 }
 
 static void storm(void)
@@ -246,7 +250,6 @@ static void storm(void)
 		cancel_some();
 		poll_events(any(3));
 	}
-	events_until(&busy_outs, 0, NULL);
 	drain();
 	cancel_all(ins);
 	events_until(&busy_ins, 0, NULL);
