@@ -23,7 +23,7 @@ import kernels  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from served import Served  # noqa: E402
 from tap import expect  # noqa: E402
-from usbif import Backend  # noqa: E402
+from usbif import Backend, ivshmem_addresses  # noqa: E402
 from vm import VM  # noqa: E402
 
 NAME = "one"
@@ -62,8 +62,8 @@ class Pair:
         self.driver.run("modprobe -a xhci-pci usb-storage sd_mod")
         self.back = Backend(self.driver)
         self.back.load()
-        out = self.driver.run("grep -l 0x1110 /sys/bus/pci/devices/*/device")
-        self.driver.run(f"usbctl name {out.out.split('/')[5]} {NAME}")
+        address, = ivshmem_addresses(self.driver)
+        self.driver.run(f"usbctl name {address} {NAME}")
         self.guest.run("modprobe -a usb-storage uas sd_mod && insmod "
                        f"{kernels.build(self.kernel)}/usbfront.ko")
 

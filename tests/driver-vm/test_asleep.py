@@ -19,7 +19,7 @@ import kernels  # noqa: E402
 import tap  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
-from usbif import SYSFS  # noqa: E402
+from usbif import SYSFS, ivshmem_addresses  # noqa: E402
 from vm import SCALE, VM  # noqa: E402
 
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
@@ -78,8 +78,8 @@ class Pair:
     def join(self) -> None:
         """Load, name, route."""
         self.driver.run("insmod /usbback.ko")
-        out = self.driver.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
-        self.driver.run(f"usbctl name {out.split('/')[5]} one")
+        address, = ivshmem_addresses(self.driver)
+        self.driver.run(f"usbctl name {address} one")
         self.guest.run("cp /image /tmp/image; insmod /usbfront.ko")
         for port, what in enumerate(PORTS, 1):
             self.plug(what)

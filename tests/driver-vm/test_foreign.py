@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib")]
 import kernels  # noqa: E402
 from tap import Suite, expect, expect_equal  # noqa: E402
+from usbif import ivshmem_addresses  # noqa: E402
 from vm import VM  # noqa: E402
 
 MIB = 1 << 20
@@ -99,11 +100,9 @@ def regions(scratch: Path) -> list[Region]:
 
 def bound(vm: VM) -> list[str]:
     """Which module has each ivshmem device, in the order of the devices."""
-    out = vm.run("for d in $(grep -l 0x1110 /sys/bus/pci/devices/*/device); do "
-                 "d=${d%/device}; echo \"${d##*/} "
-                 "$(basename $(readlink $d/driver) 2>/dev/null)\"; done").out
-    lines = sorted(line.split() for line in out.splitlines())
-    return [line[1] if len(line) > 1 else "" for line in lines]
+    return [vm.run(f"basename $(readlink /sys/bus/pci/devices/{address}/driver) "
+                   "2>&-", check=False).out.strip()
+            for address in ivshmem_addresses(vm)]
 
 
 def declined(vm: VM, region: Region, driver: str, address: str) -> None:
@@ -142,10 +141,7 @@ def main() -> None:
                 built = kernels.build(kernel)
                 vm.run(f"modprobe usbcore; insmod {built}/usbback.ko; "
                        f"insmod {built}/usbfront.ko")
-                addresses = sorted(
-                    line.split("/")[5] for line in vm.run(
-                        "grep -l 0x1110 /sys/bus/pci/devices/*/device"
-                    ).out.split())
+                addresses = ivshmem_addresses(vm)
                 for region, address in zip(all_regions[:-1], addresses):
                     for driver in ("usbback", "usbfront"):
                         suite.case(f"{kernel}: {region.name}, {driver}", declined,

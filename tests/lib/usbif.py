@@ -13,6 +13,8 @@
     busid = loop.attach(gadget, port=3)     # its bus ID on the virtual side
     loop.detach(gadget)
 
+    vm.run(f"usbctl name {ivshmem_addresses(vm)[0]} vm1")
+
     class Cases(LoopCases):         # vm, loop, dummies, clear()
         def case(self): ...
 
@@ -32,6 +34,12 @@ from nested import usbctl_binary
 from vm import VM
 
 SYSFS = "/sys/bus/usb/drivers/usbback"
+
+
+def ivshmem_addresses(vm: VM) -> list[str]:
+    """PCI addresses of the shared memory devices of a VM, lowest first."""
+    out = vm.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
+    return sorted(path.split("/")[5] for path in out.split())
 
 
 class Backend:
