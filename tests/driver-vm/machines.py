@@ -31,7 +31,7 @@ from devices import DRIVERS, Keyboard, Network, Serial, Stick  # noqa: E402
 from gadget import child_node  # noqa: E402
 from served import Served  # noqa: E402
 from tap import expect  # noqa: E402
-from usbif import Backend  # noqa: E402
+from usbif import Backend, ivshmem_addresses  # noqa: E402
 from vm import VM, Job  # noqa: E402
 from workload import verify  # noqa: E402
 
@@ -71,6 +71,14 @@ class Machines(Served):
 
     # ---- machines
 
+    def start(self) -> None:
+        """Servers, the driver VM and the guests; usbif is loaded nowhere."""
+        for name in GUESTS:
+            self.serve(name)
+        self.start_driver()
+        for name in GUESTS:
+            self.start_guest(name, load=False)
+
     def start_driver(self) -> VM:
         """Boots the driver VM; nothing is loaded."""
         args = self.stick.args() + self.serial.args() + self.network.args()
@@ -94,8 +102,7 @@ class Machines(Served):
 
     def addresses(self) -> list[str]:
         """PCI addresses of the channels, in the order of GUESTS."""
-        out = self.driver.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
-        return [line.split("/")[5] for line in sorted(out.split())]
+        return ivshmem_addresses(self.driver)
 
     def load_back(self, restore: bool = False) -> None:
         """usbback, names, rules; by hand or by what is in /etc/usbif."""

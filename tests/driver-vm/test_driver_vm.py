@@ -238,11 +238,7 @@ def run(suite: Suite, m: Machines, prefix: str, cases: Iterable[Case]) -> None:
     if not any(suite.wanted(name) for name, *_ in first + later):
         return
     with m:
-        for name in GUESTS:
-            m.serve(name)
-        m.start_driver()
-        for name in GUESTS:
-            m.start_guest(name, load=False)
+        m.start()
         for name, function, args in first:
             suite.case(name, function, *args)
         m.complete()

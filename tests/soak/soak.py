@@ -25,11 +25,11 @@ from typing import Callable
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / d) for d in ("driver-vm", "demo", "lib")]
 import test_driver_vm as driver_vm  # noqa: E402
-from machines import GUESTS, RULES, Machines  # noqa: E402
+from machines import RULES, Machines  # noqa: E402
 from tap import expect, expect_equal  # noqa: E402
+from usbif import SYSFS  # noqa: E402
 from vm import VM  # noqa: E402
 
-SYSFS = "/sys/bus/usb/drivers/usbback"
 SETTLED = 12            # actions in the life of a driver VM until memory counts
 GROWTH = 4096           # KiB that its kernel may have taken since
 Action = Callable[[Machines], object]
@@ -82,15 +82,6 @@ class Soak:
         self.driver: VM | None = None
         self.actions = 0
         self.before = 0
-
-    def start(self) -> None:
-        """Boot, load, write the rules."""
-        for name in GUESTS:
-            self.m.serve(name)
-        self.m.start_driver()
-        for name in GUESTS:
-            self.m.start_guest(name, load=False)
-        self.m.complete()
 
     def memory(self) -> int:
         """KiB that the kernel of the driver VM has and can't give back."""
@@ -150,7 +141,8 @@ def main() -> int:
     try:
         with Machines(scratch, os.environ.get("KERNEL") or "6.1") as m:
             soak = Soak(m)
-            soak.start()
+            m.start()
+            m.complete()
             done = run(soak, hours * 3600)
     except Exception as error:      # pylint: disable=broad-except
         print(f"\n{type(error).__name__}: {error}\n"
