@@ -21,7 +21,7 @@ import kernels  # noqa: E402
 import tap  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from served import Served  # noqa: E402
-from usbif import Backend  # noqa: E402
+from usbif import Backend, ivshmem_addresses  # noqa: E402
 from vm import VM, Job  # noqa: E402
 
 CLEAN = "clean"
@@ -40,6 +40,7 @@ class Machines:
         self.series = series
         self.suite = t
         self.vms: dict[str, VM] = {}
+        self.back: Backend
 
     def __enter__(self) -> Machines:
         for name in GUESTS:
@@ -61,18 +62,17 @@ class Machines:
             self.vms[name] = self.suite.vm(VM(
                 f"hostile-{name}", self.series, memory=384, args=args[name]))
         driver = self.vms["driver"]
-        driver.run("modprobe usbcore")
-        Backend(driver).load()
-        out = driver.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
-        for line, name in zip(sorted(out.split()), GUESTS):
-            driver.run(f"usbctl name {line.split('/')[5]} {name}")
+        self.back = Backend(driver)
+        self.back.load()
+        for address, name in zip(ivshmem_addresses(driver), GUESTS):
+            driver.run(f"usbctl name {address} {name}")
 
 
 class Apart(hostile.Attack):
     """Each in a machine of its own."""
 
     def __init__(self, machines: Machines) -> None:
-        super().__init__(machines.vms["driver"])
+        super().__init__(machines.back)
         self.vms = machines.vms
         self.series = machines.series
 
@@ -81,15 +81,15 @@ class Apart(hostile.Attack):
         guest = self.vms[CLEAN]
         guest.run("modprobe -a usb-storage sd_mod && insmod "
                   f"{kernels.build(self.series)}/usbfront.ko")
-        self.rule(f"{hostile.source(disk)}:{CLEAN}:0:1")
+        self.usbback.rule(f"{hostile.source(disk)}:{CLEAN}:0:1")
         busid = find_device(guest, "clean", 30)
         return guest, "/dev/" + child_node(guest, busid, "block/sd?", 30)
 
     def attacker(self) -> Job:
         guest = self.vms[hostile.GUEST]
-        out = guest.run("grep -l 0x1110 /sys/bus/pci/devices/*/device").out
+        address, = ivshmem_addresses(guest)
         return guest.spawn(f"exec {hostile.program()} pci "
-                           f"{Path(out.strip()).parent} "
+                           f"/sys/bus/pci/devices/{address} "
                            f"{'long' if tap.LONG else ''}", stdin=True)
 
 

@@ -7,7 +7,7 @@ as any other that writes and verifies a disk all the time.
         def neighbour(self) -> tuple[VM, str]: ...
         def attacker(self) -> Job: ...
 
-    attack = Here(vm)
+    attack = Here(Loop(vm))
     run_cases(t, "6.1", attack)
 """
 
@@ -22,6 +22,7 @@ import numbered
 import tap
 from gadget import Dummies, Gadget
 from peers import compile_peer
+from usbif import Backend
 from usbip import Iso, prepare
 from vm import VM, Job
 from workload import stood_still, verify
@@ -53,8 +54,9 @@ def source(device: Gadget | Iso) -> str:
 class Attack:
     """The machine with usbback, the honest guest and the hostile one."""
 
-    def __init__(self, back: VM) -> None:
-        self.back = back
+    def __init__(self, usbback: Backend) -> None:
+        self.usbback = usbback
+        self.back = back = usbback.vm
         back.run(f"mountpoint -q {DEBUG} || mount -t debugfs debugfs {DEBUG}; "
                  f"truncate -s {IMAGE} /tmp/clean /tmp/disk; "
                  "modprobe usb-storage delay_use=0; modprobe sd_mod")
@@ -72,10 +74,6 @@ class Attack:
         """Start the program."""
         raise NotImplementedError
 
-    def rule(self, text: str) -> None:
-        """Write a rule."""
-        self.back.run(f"echo {text} > /sys/bus/usb/drivers/usbback/new_vport")
-
     def start(self) -> None:
         """Both are at work from now on."""
         vm, node = self.neighbour()
@@ -86,7 +84,7 @@ class Attack:
                    self.dummies.keyboard("keys"),
                    Iso(self.back, "stream", "high", packet=256)]
         for port, device in enumerate(devices, 1):
-            self.rule(f"{source(device)}:{GUEST}:0:{port}")
+            self.usbback.rule(f"{source(device)}:{GUEST}:0:{port}")
         self.job = self.attacker()
         self.job.wait_output("ready", 30)
 

@@ -24,10 +24,13 @@ from vm import VM, Job  # noqa: E402
 class Here(hostile.Attack):
     """All in one machine, the channel is of kind fd."""
 
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop)
+        self.loop = loop
+
     def neighbour(self) -> tuple[VM, str]:
-        loop = Loop(self.back)
-        loop.load()
-        busid = loop.attach(self.dummies.mass_storage("clean", "/tmp/clean"))
+        self.loop.load()
+        busid = self.loop.attach(self.dummies.mass_storage("clean", "/tmp/clean"))
         return self.back, "/dev/" + child_node(self.back, busid, "block/sd?")
 
     def attacker(self) -> Job:
@@ -53,7 +56,8 @@ def main() -> None:
             if not any(map(t.wanted, called.values())):
                 continue
             vm = t.vm(VM(f"hostile-{series}", kernel=series, smp=2))
-            hostile.run_cases(t, called, Here(vm), f"{series} the neighbour")
+            hostile.run_cases(t, called, Here(Loop(vm)),
+                              f"{series} the neighbour")
             vm.close()
 
 
