@@ -39,44 +39,38 @@ dtbs:
 	@for f in dts-overlays/*.dtso; do \
 		dtc -q -@ -I dts -O dtb -o "$${f%.dtso}.dtbo" "$$f" || exit 1; done
 
-demo:
+# What the targets below need of Debian's packages.
+setup:
 	@tests/lib/setup.sh
+
+demo: setup
 	@tests/demo/demo.py
 
-test:
-	@tests/lib/setup.sh
+test: setup
 	@tests/run
 
-test-long:
-	@tests/lib/setup.sh
+test-long: setup
 	@LONG=1 tests/run --resume
 
-bench:
-	@tests/lib/setup.sh
+bench: setup
 	@tests/bench/bench.py
 
-deadlines:
-	@tests/lib/setup.sh
+deadlines: setup
 	@tests/bench/deadlines.py
 
-soak:
-	@tests/lib/setup.sh
+soak: setup
 	@tests/soak/soak.py
 
-check:
-	@tests/lib/setup.sh
+check: setup
 	@tests/check.sh
 
-coverage:
-	@tests/lib/setup.sh
+coverage: setup
 	@tests/lib/coverage.py
 
-mutate:
-	@tests/lib/setup.sh
+mutate: setup
 	@tests/mutate/mutate.py
 
-fuzz-corpus:
-	@tests/lib/setup.sh
+fuzz-corpus: setup
 	@tests/fuzz/corpus.sh
 
 clean:
@@ -109,5 +103,5 @@ help:
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install tools install dtbs demo test test-long soak bench deadlines check \
+.PHONY: modules modules_install tools install dtbs setup demo test test-long soak bench deadlines check \
 	coverage mutate fuzz-corpus clean clean-cache help
