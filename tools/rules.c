@@ -457,45 +457,28 @@ static int detach_live(const char *busid)
 	return UCTL_OK;
 }
 
-/* A rule that is kept goes whether or not it is in force. */
+/*
+ * A rule that is kept goes whether or not it is in force. It is to be called with the
+ * rules locked then.
+ */
 static int detach_one(const char *busid, bool is_kept)
 {
-	int status = is_kept ? rules_lock(busid) : UCTL_OK, second;
+	int status = detach_live(busid);
+	int second = is_kept ? rule_keep(busid, NULL, false) : UCTL_OK;
 
-	if (status)
-		return status;
-	status = detach_live(busid);
-	second = is_kept ? rule_keep(busid, NULL, false) : UCTL_OK;
 	return status ? status : second;
 }
 
-int cmd_detach(const struct command *cmd, int argc, char **argv)
+static int detach_port(const char *name, const struct vport *vport, bool is_kept)
 {
-	bool is_kept = option_persist(cmd, argc, argv);
-	struct vport vport;
-	unsigned int parts;
 	struct rules rules;
 	int status, found = 0;
 	size_t i;
 
-	arguments_count(cmd, argc, 1, 1);
-	if (is_busid(argv[optind])) {
-		status = driver_present();
-		return status ? status : detach_one(argv[optind], is_kept);
-	}
-	if (!vport_parse(argv[optind], &vport, &parts) || parts != 3)
-		return fail(UCTL_USAGE,
-			    "\"%s\" is neither a bus ID (1-2.3) nor a port (VM:VUSB:PORT)",
-			    argv[optind]);
-	if (is_kept) {
-		status = rules_lock(argv[optind]);
-		if (status)
-			return status;
-	}
 	status = rules_read(&rules);
 	/* Both halves of one socket may have the port. */
 	for (i = 0; !status && i < rules.count; i++) {
-		if (!is_same(&rules.rule[i].vport, &vport, 3))
+		if (!is_same(&rules.rule[i].vport, vport, 3))
 			continue;
 		found++;
 		status = detach_one(rules.rule[i].busid, is_kept);
@@ -503,8 +486,31 @@ int cmd_detach(const struct command *cmd, int argc, char **argv)
 	rules_free(&rules);
 	if (!status && !found)
 		status = fail(UCTL_NOTFOUND, "%s has no rule; usbctl status shows those there are",
-			      argv[optind]);
+			      name);
 	return status;
+}
+
+int cmd_detach(const struct command *cmd, int argc, char **argv)
+{
+	bool is_kept = option_persist(cmd, argc, argv);
+	int status = UCTL_OK;
+	struct vport vport;
+	unsigned int parts;
+	const char *name;
+
+	arguments_count(cmd, argc, 1, 1);
+	name = argv[optind];
+	if (is_busid(name))
+		status = driver_present();
+	else if (!vport_parse(name, &vport, &parts) || parts != 3)
+		status = fail(UCTL_USAGE,
+			      "\"%s\" is neither a bus ID (1-2.3) nor a port (VM:VUSB:PORT)",
+			      name);
+	if (!status && is_kept)
+		status = rules_lock(name);
+	if (status)
+		return status;
+	return is_busid(name) ? detach_one(name, is_kept) : detach_port(name, &vport, is_kept);
 }
 
 static int name_channel(const char *address, const char *vm)
