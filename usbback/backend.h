@@ -594,7 +594,7 @@ void usbback_urb_run(struct usbback_ep *ep);
 bool usbback_urb_flush(struct usbback *ub);
 /* Puts @ep into ub->run and wakes the thread; ub->lock held. */
 void usbback_urb_schedule(struct usbback_ep *ep);
-void usbback_urb_feed_limited(struct usbback *ub);
+void usbback_urb_inactive(struct usbback_slot *slot);
 void usbback_urb_unlimit(struct usbback *ub);
 /* Marks an active request; ub->lock held. */
 void usbback_urb_kill(struct usbback_slot *slot, enum usbback_kill kill);

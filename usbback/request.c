@@ -73,7 +73,6 @@ static void slot_release_blocks(struct usbback_slot *slot)
 static void leave_endpoint(struct usbback_slot *slot)
 {
 	struct usbback_ep *ep = slot->ep;
-	struct usbback_port *port = ep->port;
 	struct usbback *ub = slot->ub;
 
 	list_del_init(&slot->node);
@@ -87,13 +86,7 @@ static void leave_endpoint(struct usbback_slot *slot)
 		usbback_urb_schedule(ep);
 	if (!ep->index && !list_empty(&ep->parked))
 		usbback_urb_schedule(ep);	/* one at a time: may_run() */
-	ub->inflight--;
-	ub->octets -= slot->req.length;
-	usbback_urb_feed_limited(ub);
-	port->inflight--;
-	port->stats.inflight--;
-	if (ub->waiters)
-		wake_up_all(&ub->idle);
+	usbback_urb_inactive(slot);
 	if (ub->state == USBBACK_ENDING && !ub->inflight)
 		usbback_wake(ub);
 	if (!list_empty(&ub->starved)) {

@@ -212,7 +212,6 @@ static bool transfer_end(struct usbback_slot *slot, int error, u32 actual)
 static void park_again(struct usbback_slot *slot)
 {
 	struct usbback_ep *ep = slot->ep;
-	struct usbback *ub = slot->ub;
 	struct usbback_slot *other;
 
 	usbback_buffer_unmap(slot);
@@ -227,13 +226,7 @@ static void park_again(struct usbback_slot *slot)
 		usbback_urb_schedule(ep);
 	slot->kill = KILL_NONE;
 	slot->unlinked = false;
-	ub->inflight--;
-	ub->octets -= slot->req.length;
-	usbback_urb_feed_limited(ub);
-	ep->port->inflight--;
-	ep->port->stats.inflight--;
-	if (ub->waiters)
-		wake_up_all(&ub->idle);
+	usbback_urb_inactive(slot);
 }
 
 /*
@@ -510,13 +503,11 @@ static bool has_share(const struct usbback_ep *ep)
 	       (u64)usbback_limit(ub, LIMIT_KIB) * SZ_1K;
 }
 
-/**
- * usbback_urb_feed_limited - have endpoints looked at that had no share left
- * @ub: channel; ub->lock held
- *
- * Whenever something has ended: there are such endpoints only while something has not.
+/*
+ * Have endpoints looked at that had no share left. Whenever something has ended: there
+ * are such endpoints only while something has not.
  */
-void usbback_urb_feed_limited(struct usbback *ub)
+static void feed_limited(struct usbback *ub)
 {
 	lockdep_assert_held(&ub->lock);
 	if (list_empty(&ub->limited))
@@ -532,7 +523,7 @@ void usbback_urb_feed_limited(struct usbback *ub)
 void usbback_urb_unlimit(struct usbback *ub)
 {
 	spin_lock_irq(&ub->lock);
-	usbback_urb_feed_limited(ub);
+	feed_limited(ub);
 	spin_unlock_irq(&ub->lock);
 }
 
@@ -550,6 +541,27 @@ static struct usbback_slot *make_active(struct usbback_ep *ep)
 	port->stats.inflight++;
 	port->stats.peak = max(port->stats.peak, port->stats.inflight);
 	return slot;
+}
+
+/**
+ * usbback_urb_inactive - a request that was taken from its endpoint's queue is not in flight
+ * @slot: request; ub->lock held
+ *
+ * It has ended, or it is parked again.
+ */
+void usbback_urb_inactive(struct usbback_slot *slot)
+{
+	struct usbback_port *port = slot->ep->port;
+	struct usbback *ub = slot->ub;
+
+	lockdep_assert_held(&ub->lock);
+	ub->inflight--;
+	ub->octets -= slot->req.length;
+	feed_limited(ub);
+	port->inflight--;
+	port->stats.inflight--;
+	if (ub->waiters)
+		wake_up_all(&ub->idle);
 }
 
 /*
