@@ -61,6 +61,9 @@ deadlines: setup
 soak: setup
 	@tests/soak/soak.py
 
+neighbour: setup
+	@tests/bench/neighbour.py
+
 check: setup
 	@tests/check.sh
 
@@ -95,6 +98,7 @@ help:
 	@echo 'soak             everything at random for HOURS=n, machines dying (SEED=n)'
 	@echo 'bench            measure, in emulated machines'
 	@echo 'deadlines        measure what may take how long at most (ROUNDS=n)'
+	@echo 'neighbour        measure what is left for others while a guest attacks'
 	@echo 'check            checkpatch, sparse, builds with W=1, shellcheck and more'
 	@echo 'coverage         which lines and branches of ring/ are tested'
 	@echo 'mutate           whether the tests miss any check of ring/ (JOBS=N)'
@@ -103,5 +107,5 @@ help:
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install tools install dtbs setup demo test test-long soak bench deadlines check \
-	coverage mutate fuzz-corpus clean clean-cache help
+.PHONY: modules modules_install tools install dtbs setup demo test test-long soak bench deadlines \
+	neighbour check coverage mutate fuzz-corpus clean clean-cache help

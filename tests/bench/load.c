@@ -12,6 +12,8 @@
  *   load monitor SOCKET FILE... [-- ACTION...]       the other end of PORT, on the host
  *   load export BUSID PORT                           take the device, serve one connection
  *
+ * SERIAL may be a node of /dev/bus/usb, too, if several devices have the same.
+ *
  * ACTION is one of: write FILE TEXT; line SOCKET TEXT; import ADDRESS PORT ROOT_PORT; mark.
  *
  * With -m PORT the program writes an octet to the virtio port of that name and waits for the
@@ -287,7 +289,9 @@ static void open_device(struct device *d, const char *serial, unsigned char type
 	char node[64];
 
 	memset(d, 0, sizeof(*d));
-	if (!find_node(serial, node, sizeof(node)))
+	if (*serial == '/')
+		snprintf(node, sizeof(node), "%s", serial);
+	else if (!find_node(serial, node, sizeof(node)))
 		die("no device with serial number %s", serial);
 	d->fd = open(node, O_RDWR);
 	if (d->fd < 0)
