@@ -22,17 +22,19 @@ PORTS = 15
 SPEEDS = {"full-speed": "12", "high-speed": "480", "super-speed": "5000"}
 
 
-def ports(vusb: int) -> int:
-    """Ports of a controller that are used.
+def ports(vusb: int) -> list[int]:
+    """Ports of a controller that are used; in a short run, some.
 
     The kernel has 63 buses at most, and each socket takes two of them.
     """
-    return PORTS if not vusb else PORTS - 2
+    if not tap.LONG:
+        return [1, 2, 8, PORTS - 1, PORTS]
+    return list(range(1, PORTS + 1 if not vusb else PORTS - 1))
 
 
 def sockets(controllers: int) -> int:
     """Ports of all controllers that are used."""
-    return sum(ports(vusb) for vusb in range(controllers))
+    return sum(len(ports(vusb)) for vusb in range(controllers))
 
 
 class Cases(LoopCases):
@@ -55,17 +57,17 @@ class Cases(LoopCases):
         self.dummies.remove(keyboard)
 
     def fill(self, vusb: int, speed_of) -> list[Gadget]:
-        """A device on every port of a controller."""
+        """A device on every port of a controller that is used."""
         zeros = [self.dummies.source_sink(f"zero{vusb}.{port}",
                                           speed=speed_of(port))
-                 for port in range(1, ports(vusb) + 1)]
+                 for port in ports(vusb)]
         self.vm.wait_for(f"test $(cat {DEVICES}/*/serial | grep -c "
-                         f"'^zero{vusb}[.]') -ge {ports(vusb)}", 120)
+                         f"'^zero{vusb}[.]') -ge {len(zeros)}", 120)
         sources = {serial: busid
                    for busid, (serial, _) in self.devices().items()}
         self.vm.run("; ".join(
             f"echo {sources[zero.name]}:{self.loop.NAME}:{vusb}:{port} > "
-            f"{SYSFS}/new_vport" for port, zero in enumerate(zeros, 1)), 120)
+            f"{SYSFS}/new_vport" for port, zero in zip(ports(vusb), zeros)), 120)
         return zeros
 
     def buses(self) -> dict[int, list[str]]:
@@ -92,7 +94,7 @@ class Cases(LoopCases):
                          f"grep -c '(vusb {vusb})$') -eq 2", 60)
         buses = self.buses()[vusb]
         wanted = {}
-        for port, zero in enumerate(zeros, 1):
+        for port, zero in zip(ports(vusb), zeros):
             speed = speed_of(port)
             bus = buses[speed == "super-speed"]
             wanted[f"{bus}-{port}"] = (zero.name, SPEEDS[speed])
@@ -104,8 +106,8 @@ class Cases(LoopCases):
             usbtest.run(self.vm, busid, 1)
 
     def all_ports(self, controllers: int) -> str:
-        """All ports of controllers, USB 2 and USB 3 devices by turns; in the
-        long form then the other way round."""
+        """Ports of controllers, USB 2 and USB 3 devices by turns; in the long form
+        all of them, then the other way round."""
         speeds = list(SPEEDS)
         turns = tap.scaled(1, 2)
         seen: set[tuple[int, int, bool]] = set()
@@ -120,7 +122,7 @@ class Cases(LoopCases):
             for vusb, zeros in filled:
                 self.check(vusb, zeros, speed_of)
                 seen |= {(vusb, port, speed_of(port) == "super-speed")
-                         for port in range(1, ports(vusb) + 1)}
+                         for port in ports(vusb)}
             self.clear()
         tap.expect_equal(len(seen), turns * sockets(controllers), "ports used")
         return f"{len(seen)} ports"
@@ -137,7 +139,7 @@ def run(t: tap.Suite, series: str) -> None:
     cases = Cases(vm, loop, Dummies(vm, sockets(controllers)))
     t.case(f"{series}: low speed", cases.low_speed)
     cases.clear()
-    t.case(f"{series}: {PORTS} + {PORTS} ports of {controllers} controllers",
+    t.case(f"{series}: all ports of {controllers} controllers",
            cases.all_ports, controllers)
     vm.close()
 
