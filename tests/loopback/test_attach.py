@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
-                    find_device, load_drivers)
+                    load_drivers)
 from usbif import Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
@@ -72,7 +72,7 @@ class Cases(LoopCases):
             self.loop.write("move_vport", f"{source}:{vport}")
             self.vm.wait_log(f"{source}: on port {vport}", since=mark)
             self.loop.wait(source, "attached")
-            self.vm.wait_for(f"test -e /sys/block/sd?")
+            self.vm.wait_for("test -e /sys/block/sd?")
             node = child_node(self.vm, self.loop.virtual(disk), "block/sd?")
             self.vm.run(f"cmp /dev/{node} /tmp/image")
             path = self.where(disk)
@@ -137,17 +137,6 @@ class Cases(LoopCases):
         self.loop.wait(source, "attached")
         child_node(self.vm, self.loop.virtual(disk), "block/sd?")
 
-    def cycles(self) -> str:
-        """Rule and no rule, many times."""
-        count = tap.scaled(5, 100)
-        disk = self.disk()
-        for number in range(count):
-            busid = self.loop.attach(disk, number % 15 + 1)
-            self.loop.detach(disk)
-            self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
-        child_node(self.vm, find_device(self.vm, "disk"), "block/sd?")
-        return f"{count} cycles"
-
     def unloaded(self) -> None:
         """Removing usbback hands the device back, and both come again."""
         disk = self.disk()
@@ -185,7 +174,6 @@ def main() -> None:
                     ("authorization withdrawn", "authorized"),
                     ("back to the host", "back"),
                     ("guest driver reloaded, F31", "reloaded"),
-                    ("cycles", "cycles"),
                     ("usbback removed in use", "unloaded")):
                 t.case(f"{name} ({series})", fresh, case)
             vm.close()

@@ -174,29 +174,6 @@ class Cases(LoopCases):
             self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
             usbtest.run(self.vm, self.loop.source(zero), 1)
 
-    def cycles(self) -> str:
-        """Attaching and detaching leaves nothing behind."""
-        zero = self.dummies.source_sink("zero")
-
-        def slabs() -> int:
-            self.vm.run("echo 2 > /proc/sys/vm/drop_caches; sleep 0.5; "
-                        "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; "
-                        "done 2>/dev/null", 60)
-            out = self.vm.run("grep -E '^S(lab|Unreclaim):' /proc/meminfo").out
-            return int(out.split()[1])
-
-        def cycle(times: int) -> None:
-            for _ in range(times):
-                self.loop.attach(zero, 12)
-                self.loop.detach(zero)
-
-        cycle(3)
-        before = slabs()
-        cycle(tap.scaled(5, 100))
-        after = slabs()
-        tap.expect(after - before < 512, f"slabs: {before} -> {after} KiB")
-        return f"slabs {before} -> {after} KiB"
-
     def front_under_load(self) -> None:
         """usbfront can be removed while it transfers, and comes back."""
         zero = self.dummies.source_sink("zero")
@@ -238,8 +215,7 @@ def run(t: tap.Suite, series: str) -> None:
                      cases.serial, cases.network, cases.replug,
                      cases.hands_back, cases.in_use, cases.malformed,
                      cases.own_controller, cases.second_controller,
-                     cases.rule_under_load, cases.cycles,
-                     cases.front_under_load):
+                     cases.rule_under_load, cases.front_under_load):
         t.case(f"{series}: {function.__name__}"
                f"{FAULTS.get(function.__name__, '')}", function)
         cases.clear()
