@@ -203,7 +203,7 @@ def main() -> None:
     with Suite() as t:
         nested = Nested(t)
         nested.begin()
-        t.case("two guests at once", nested.both, scaled(30, 120))
+        t.case("two guests at once", nested.both, scaled(12, 120))
         testusb(nested, t)
         for name, case in (
                 ("usbctl serve stopped", nested.stopped),
