@@ -76,7 +76,7 @@ import checkers  # noqa: E402
 import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import klog  # noqa: E402
-from cache import TREE, cache_dir  # noqa: E402
+from cache import TREE, cache_dir, say  # noqa: E402
 from transport import GuestHost, LocalHost, Process, Stream  # noqa: E402
 
 # How much longer everything takes on the kernels of this run.
@@ -333,7 +333,13 @@ class VM:
     def start(self) -> None:
         """Boot; returns when commands can be run."""
         self.boot()
-        self.wait_ready()
+        with contextlib.suppress(VMTimeout):
+            return self.wait_ready(self.boot_timeout / 2)
+        if self.klog():
+            return self.wait_ready(self.boot_timeout / 2)
+        # Seldom, QEMU's processors spin before the kernel has said a word.
+        say(f"{self.name}: nothing is on the console; reset")
+        return self.reset()
 
     def boot(self) -> None:
         """Start QEMU and return; wait_ready() does the rest."""
