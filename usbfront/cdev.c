@@ -261,7 +261,9 @@ static long usbfront_ioctl(struct file *file, unsigned int cmd,
 	if (ret)
 		return ret;
 	ret = run(ours, &arg, &fds);
-	if (!ret && copy_to_user(ptr, &arg, min_t(u32, size, _IOC_SIZE(ours))))
+	/* What can't be told must not have been done: others have nothing to tell. */
+	if (!ret && (ours == USBIF_IOC_INFO || ours == USBIF_IOC_ADOPT) &&
+	    copy_to_user(ptr, &arg, min_t(u32, size, _IOC_SIZE(ours))))
 		ret = -EFAULT;
 	if (ret)
 		usbif_chan_fd_cancel(&fds);
