@@ -337,8 +337,8 @@ void usbfront_push(struct usbfront *uf, const struct usbif_request *wire)
 	usbif_req_encode(&entry, wire);
 	usbif_prod_push(&uf->sq, &entry);
 	usbif_prod_publish(&uf->sq);
-	if (!timer_pending(&uf->timer))
-		usbfront_timer_arm(uf, RERING_DELAY);
+	/* It may be pending for something that is seconds away. */
+	usbfront_timer_arm(uf, RERING_DELAY);
 }
 
 /**
