@@ -20,6 +20,8 @@ from vm import VM  # noqa: E402
 
 SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000",
           "super-plus-x2": "20000"}
+RESET = (f"{PYTHON} -c 'import fcntl; "
+         "fcntl.ioctl(open(\"{}\", \"wb\"), 0x5514)'")
 # enum back_lie in tests/peers/back.h; the first ones need a completion.
 LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
         4: "completed twice", 5: "too many octets", 6: "unknown status",
@@ -175,8 +177,7 @@ def resets(peer: Peer) -> None:
                         "iflag=direct | cmp - /tmp/image; done 2>&1 | "
                         "grep -v ^[0-9]")
     for _ in range(tap.scaled(3, 50)):
-        peer.vm.run(f"{PYTHON} -c 'import fcntl; "
-                    f"fcntl.ioctl(open(\"{usbfs}\", \"wb\"), 0x5514)'")
+        peer.vm.run(RESET.format(usbfs))
     job.wait(90)
     tap.expect_equal(job.output(), "")
 
@@ -250,6 +251,20 @@ def silence(peer: Peer) -> None:
     peer.tell("deaf 0")
     job.wait(10, check=True)
     tap.expect(peer.count("rerings") > 50, "the bell was not rung again")
+
+
+def silence_at_reset(peer: Peer) -> str:
+    """A reset that it has not taken is told again, as any request is."""
+    usbfs = device_node(peer.vm, find_device(peer.vm, "back-disk"))
+    peer.tell("deaf 1")
+    before = peer.count("rerings")
+    job = peer.vm.spawn(RESET.format(usbfs))
+    peer.vm.run("sleep 2")
+    rung = peer.count("rerings") - before
+    peer.tell("deaf 0")
+    job.wait(10, check=True)
+    tap.expect(rung > 20, f"rung again {rung} times in 2 s")
+    return f"{rung} times in 2 s"
 
 
 def storm(peer: Peer) -> str:
@@ -359,9 +374,9 @@ def killed(peer: Peer) -> str:
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
          idle_input, pulled_out, replugged_at_once, hub_driver, resets,
-         suspends, failing, late_answers, behind_the_lost, silence, storm,
-         lies, forgives, comes_and_goes, mapping_outlives, rmmod_under_load,
-         killed]
+         suspends, failing, late_answers, behind_the_lost, silence,
+         silence_at_reset, storm, lies, forgives, comes_and_goes,
+         mapping_outlives, rmmod_under_load, killed]
 
 
 def main() -> None:
