@@ -54,7 +54,7 @@ FOREIGN = {
 # All that come as Debian's packages.
 PACKAGED = ARCHIVES | FOREIGN
 # Those that no test boots.
-HEADERS_ONLY = {"6.1-armmp", "6.1-rpi"}
+HEADERS_ONLY = {"6.1-armmp"}
 DEBIAN_ARCH = {"armmp": "armhf", "rpi": "armel"}
 MAKE = {
     "arm64": ("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
@@ -300,6 +300,12 @@ def finish_image(root: Path, series: str) -> str:
     return release
 
 
+def is_complete(root: Path, series: str) -> bool:
+    """Has it been fetched, with all that is wanted of it?"""
+    return (root / "info.json").exists() and (
+        series in HEADERS_ONLY or (root / "boot").exists())
+
+
 def fetch(series: str) -> Path:
     """Directory of the kernel of that series, fetched if need be."""
     if series == DEBUG:
@@ -309,10 +315,10 @@ def fetch(series: str) -> Path:
         sys.exit(f"kernels.py: unknown series '{series}', "
                  f"known: {', '.join(PACKAGED)}, {DEBUG}")
     final = cache_dir() / "kernels" / series
-    if (final / "info.json").exists():
+    if is_complete(final, series):
         return final
     with lock(f"kernel-{series}"):
-        if (final / "info.json").exists():
+        if is_complete(final, series):
             return final
         apt = Apt(series)
         say(f"fetching the package lists for kernel {series}")
