@@ -84,7 +84,8 @@ def newer_than(target: Path, *sources: Path) -> bool:
     return all(s.stat().st_mtime <= stamp for s in sources)
 
 
-COMPILERS = {"amd64": "gcc", "arm64": "aarch64-linux-gnu-gcc"}
+COMPILERS = {"amd64": "gcc", "arm64": "aarch64-linux-gnu-gcc",
+             "armel": "arm-linux-gnueabihf-gcc"}
 
 
 def compile_tool(name: str, *flags: str, source: Path | None = None,
