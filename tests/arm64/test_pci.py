@@ -82,6 +82,27 @@ class Cases:
                    "the image is not what was written")
         self.compare()
 
+    def counts(self) -> list[int]:
+        """Rung by the driver VM, arrived there, and the same of the client."""
+        found = []
+        for vm, name in (self.driver, "usbback"), (self.client, "usbfront"):
+            text = vm.run("grep -rh ^doorbells_ "
+                          f"/sys/kernel/debug/{name}").out.split()
+            count = dict(zip(text[::2], map(int, text[1::2])))
+            found += count["doorbells_out"], count["doorbells_in"]
+        return found
+
+    def bells(self) -> str:
+        """They arrive on both sides; a few at once may count as one."""
+        before = self.counts()
+        self.compare()
+        there, there_in, here, here_in = (
+            now - then for now, then in zip(self.counts(), before))
+        for rung, arrived in ((there, here_in), (here, there_in)):
+            tap.expect(arrived >= MIB and 3 * arrived >= 2 * rung,
+                       f"{arrived} of {rung} doorbells arrived")
+        return f"{here_in} of {there} and {there_in} of {here}"
+
     def testusb(self, number: int) -> str:
         """One of the kernel's own tests."""
         if not self.zero:
@@ -108,6 +129,7 @@ def main() -> None:
             cases = Cases(t, served)
             t.case("channel of a PCI device", cases.joined)
             t.case("disk", cases.disk)
+            t.case("doorbells of both sides arrive", cases.bells)
             for number in CASES:
                 t.case(f"testusb {number}, {usbtest.CASES[number].name}",
                        cases.testusb, number)
