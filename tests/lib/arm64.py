@@ -125,16 +125,16 @@ class Bells:
             self.forget(name)
 
 
-def image() -> Path:
-    """The initramfs of both machines."""
+def image(*more: str) -> Path:
+    """The initramfs of both machines; more modules may be loaded in others."""
     modules = kernels.build(KERNEL)
     files: dict[str, Any] = {f"/{name}.ko": modules / f"{name}.ko"
                              for name in ("usbback", "usbfront")}
     source = kernels.source() / "tools/usb/testusb.c"
     files["/bin/testusb"] = compile_tool("testusb", source=source,
                                          arch="arm64")
-    return initramfs.alone(KERNEL, modules=DRIVERS, extra_modules=EXTRA,
-                           files=files, name="arm64")
+    return initramfs.alone(KERNEL, modules=(*DRIVERS, *more),
+                           extra_modules=EXTRA, files=files, name="arm64")
 
 
 class Machine(VM):
@@ -143,8 +143,9 @@ class Machine(VM):
     def __init__(self, name: str, *, args: list[str] | None = None,
                  memory: int = 512, **options: Any) -> None:
         options.setdefault("machine", "virt")
+        options["initrd"] = options.get("initrd") or image()
         super().__init__(
-            name, KERNEL, root=None, initrd=image(),
+            name, KERNEL, root=None,
             image=kernels.fetch(KERNEL) / "boot/vmlinuz",
             qemu="qemu-system-aarch64", cpu="cortex-a53", memory=memory,
             accel="tcg,tb-size=128", cmdline="console=ttyAMA0",

@@ -30,7 +30,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cache import (TREE, cache_dir, fresh_dir, lock, say,  # noqa: E402
@@ -136,9 +136,13 @@ def mirrors() -> Mirrors:
 
 
 class Apt:
-    """An apt of our own: private lists, state and cache."""
+    """An apt of our own: private lists, state and cache.
 
-    def __init__(self, series: str, name: str = "") -> None:
+    What it installs, and it never does, would be for machine.
+    """
+
+    def __init__(self, series: str, name: str = "",
+                 machine: str = "amd64") -> None:
         self.root = cache_dir() / "apt" / (name or series)
         for sub in ("etc/parts", "state/lists/partial",
                     "cache/archives/partial", "debs"):
@@ -161,9 +165,9 @@ class Apt:
             "Dir::Etc::sourceparts": self.root / "etc/parts",
             "Dir::Etc::preferences": "/dev/null",
             "Dir::Etc::preferencesparts": self.root / "etc/parts",
-            "APT::Architecture": "amd64",
+            "APT::Architecture": machine,
             "APT::Architectures": ",".join(sorted(
-                {"amd64", arch(series)}
+                {machine, arch(series)}
                 | ({"armhf"} if flavour(series) in SMALL else set()))),
             "APT::Sandbox::User": "",
             "APT::Update::Post-Invoke-Success": "",
@@ -193,6 +197,16 @@ class Apt:
         text = self.show(package).get("Depends", "")
         return [d.split("|")[0].split("(")[0].strip()
                 for d in text.split(",") if d.strip()]
+
+    def closure(self, packages: Iterable[str]) -> list[str]:
+        """Those packages and all that they need, on an empty machine."""
+        done = subprocess.run(
+            ["apt-get", "-q", *self.options, "--no-install-recommends",
+             "--simulate", "install", *packages], check=False,
+            stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(f"kernels.py: no {' '.join(packages)} for these suites")
+        return re.findall(r"(?m)^Inst ([^ :]+)", done.stdout)
 
     def download(self, packages: list[str]) -> list[Path]:
         """Fetch packages, return the files in the same order."""
