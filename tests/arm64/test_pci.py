@@ -17,8 +17,8 @@ from arm64 import Machine  # noqa: E402
 from cache import TREE  # noqa: E402
 from gadget import Dummies, child_node, find_device  # noqa: E402
 from served import Served  # noqa: E402
+from usbif import SYSFS, ivshmem_addresses  # noqa: E402
 
-SYSFS = "/sys/bus/usb/drivers/usbback"
 MIB = 8
 CASES = (1, 2, 10, 14) if not tap.LONG else tuple(usbtest.CASES)
 
@@ -44,8 +44,7 @@ class Cases:
 
     def joined(self) -> str:
         """Names and rules are written by the script that systems boot with."""
-        address = self.driver.run(
-            "grep -l 0x1110 /sys/bus/pci/devices/*/device").out.split("/")[5]
+        address, = ivshmem_addresses(self.driver)
         source = find_device(self.driver, "stick", 20)
         self.driver.put("/usbif-rules",
                         (TREE / "packaging/usbif-rules").read_bytes())
