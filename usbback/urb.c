@@ -134,12 +134,19 @@ static bool was_unlinked(int error)
 	return error == -ECONNRESET || error == -ENOENT;
 }
 
-/* By us, or by the USB core when the host goes to sleep. */
+static bool is_gone(const struct usbback_port *port)
+{
+	return READ_ONCE(port->udev->state) == USB_STATE_NOTATTACHED;
+}
+
+/* By us, or by the USB core when the host goes to sleep or the device has gone. */
 static bool was_taken_back(const struct usbback_slot *slot, int error)
 {
+	const struct usbback_port *port = slot->ep->port;
+
 	return slot->kill == KILL_TAKEBACK &&
 	       (was_unlinked(error) ||
-		(error == -ESHUTDOWN && slot->ep->port->frozen));
+		(error == -ESHUTDOWN && (port->frozen || is_gone(port))));
 }
 
 static u8 unlinked_status(const struct usbback_slot *slot)
@@ -156,8 +163,6 @@ static u8 unlinked_status(const struct usbback_slot *slot)
 
 static u8 end_status(const struct usbback_slot *slot, int error)
 {
-	enum usb_device_state state = READ_ONCE(slot->ep->port->udev->state);
-
 	if (!error)
 		return USBIF_ST_OK;
 	if (was_unlinked(error))
@@ -166,12 +171,12 @@ static u8 end_status(const struct usbback_slot *slot, int error)
 	if (error == -ESHUTDOWN && slot->kill > KILL_TAKEBACK)
 		return unlinked_status(slot);
 	/* One that is being removed fails in many ways, some at submission. */
-	if (state == USB_STATE_NOTATTACHED)
+	if (is_gone(slot->ep->port))
 		return USBIF_ST_NODEV;
 	if (error != -ESHUTDOWN)
 		return usbif_status_from_errno(error);
-	return state == USB_STATE_SUSPENDED ? USBIF_ST_SUSPENDED :
-					      USBIF_ST_SHUTDOWN;
+	return READ_ONCE(slot->ep->port->udev->state) == USB_STATE_SUSPENDED ?
+	       USBIF_ST_SUSPENDED : USBIF_ST_SHUTDOWN;
 }
 
 /* Whether the frontend must say that the endpoint may go on. */
@@ -280,6 +285,12 @@ static void urb_complete(struct urb *urb)
 		actual = usbback_iso_results(slot);
 	copied = copy_now(slot, actual);
 	spin_lock_irqsave(&ub->lock, flags);
+	/*
+	 * What a device has when it goes the USB core ends from the back. Each is parked
+	 * until all have come, and then refused in its turn.
+	 */
+	if (error == -ESHUTDOWN && !slot->kill && is_gone(ep->port))
+		usbback_urb_take_back(ep);
 	if (was_taken_back(slot, error) && !actual) {
 		ub->stats.takebacks++;
 		park_again(slot);
@@ -591,11 +602,9 @@ static bool retry_later(struct usbback_slot *slot)
  */
 static void refuse_start(struct usbback_slot *slot, int ret)
 {
-	enum usb_device_state state = READ_ONCE(slot->ep->port->udev->state);
-
 	if (slot->kill && ret < 0)
 		ret = -ECONNRESET;
-	else if (state == USB_STATE_NOTATTACHED)
+	else if (is_gone(slot->ep->port))
 		ret = -ENODEV;
 	else if (ret == -ENOENT)
 		ret = -ESHUTDOWN;
@@ -605,11 +614,25 @@ static void refuse_start(struct usbback_slot *slot, int ret)
 		transfer_end(slot, ret, 0);
 }
 
+/* The device has gone, but not yet what the endpoint was given before. */
+static bool is_overtaking(const struct usbback_slot *slot)
+{
+	const struct usbback_ep *ep = slot->ep;
+
+	return is_gone(ep->port) && !slot->kill && !ep->streams &&
+	       !list_is_singular(&ep->active);
+}
+
 /* After usb_submit_urb(); lock held. Returns false if the endpoint must wait. */
 static bool submitted(struct usbback_slot *slot, int ret)
 {
 	if (!ret)
 		return true;
+	if (is_overtaking(slot)) {
+		park_again(slot);
+		usbback_urb_take_back(slot->ep);
+		return true;
+	}
 	if (slot->kill == KILL_TAKEBACK && ret < 0) {
 		slot->ub->stats.takebacks++;
 		park_again(slot);
