@@ -10,6 +10,8 @@
  *   flight	a reset while transfers wait: they come back, and the device works
  *   reset	a reset and nothing else
  *   setting N	the device's interface 0 in setting N, with transfers waiting on it
+ *   half N	N octets out, until somebody pulls the plug: how many have gone
+ *   babble	less room than is sent: what is said, and that nothing else is written
  *
  * The device is a loopback gadget, which sends back what it was sent, ended by a short
  * packet as that was. Ends with 1 and a line that says why at the first difference.
@@ -538,6 +540,35 @@ static void behind(int len)
 	expect_end(second, "behind it", 0, packet);
 }
 
+static void half(int len)
+{
+	struct usbdevfs_urb *urb = submit(ep_out, calloc(1, len), len, 0, 0);
+
+	printf("waiting\n");
+	fflush(stdout);
+	if (reap(PATIENCE_MS) != urb)
+		fail("it did not end");
+	if (!urb->status)
+		fail("all is well");
+	printf("status %d with %d octets\n", urb->status, urb->actual_length);
+}
+
+static void babble(void)
+{
+	static uint8_t out[300], in[SPARE], canary[SPARE];
+	struct usbdevfs_urb *urb;
+
+	fill(out, sizeof(out), 1);
+	memset(in, 0xee, sizeof(in));
+	memset(canary, 0xee, sizeof(canary));
+	expect_end(submit(ep_out, out, sizeof(out), 0, 0), "OUT", 0, sizeof(out));
+	urb = submit(ep_in, in, 100, 0, 0);
+	if (reap(PATIENCE_MS) != urb)
+		fail("it did not end");
+	compare(canary, in + 100, sizeof(in) - 100);
+	printf("status %d with %d octets\n", urb->status, urb->actual_length);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "";
@@ -564,6 +595,10 @@ int main(int argc, char **argv)
 		flight();
 	else if (!strcmp(what, "setting"))
 		setting(n);
+	else if (!strcmp(what, "half"))
+		half(n);
+	else if (!strcmp(what, "babble"))
+		babble();
 	else if (!strcmp(what, "behind"))
 		behind(n);
 	else

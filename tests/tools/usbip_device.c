@@ -18,6 +18,7 @@
 #define MAX_PACKETS	1024
 #define NR_EPS		16
 #define NR_INTERFACES	8
+#define MAX_UNLINKS	1024
 
 enum { CMD_SUBMIT = 1, CMD_UNLINK = 2, RET_SUBMIT = 3, RET_UNLINK = 4 };
 enum { DIR_OUT, DIR_IN };
@@ -378,7 +379,8 @@ static int standard(const struct usbip_control *c)
 	}
 }
 
-static void control(struct request *r)
+/* False: not now. */
+static bool control(struct request *r)
 {
 	const uint8_t *setup = r->h.submit.setup;
 	struct usbip_control c = {
@@ -393,11 +395,14 @@ static void control(struct request *r)
 
 	if (c.length > r->h.submit.length)
 		c.length = r->h.submit.length;
+	if (device->holds && device->holds(&c))
+		return false;
 	if (!(c.type & 0x60))
 		n = standard(&c);
 	else
 		n = device->control ? device->control(&c) : -EPIPE;
 	reply(r, n < 0 ? n : 0, n < 0 ? 0 : n);
+	return true;
 }
 
 /* ---- isochronous requests ---- */
@@ -480,10 +485,8 @@ static bool complete(struct request *r, int64_t now)
 
 	if (r->is_stale)
 		return false;
-	if (!r->h.ep) {
-		control(r);
-		return true;
-	}
+	if (!r->h.ep)
+		return control(r);
 	if (!r->packets)
 		return transfer(r, ep);
 	if (r->due > now)
@@ -556,7 +559,7 @@ static void take_submit(const struct header *h)
 	queue_end = &r->next;
 }
 
-static void take_unlink(const struct header *h)
+static void unlink_one(const struct header *h)
 {
 	struct request **link, *r = NULL;
 	struct header ret = {
@@ -576,6 +579,28 @@ static void take_unlink(const struct header *h)
 		ret.words[0] = htobe32(-ECONNRESET);
 	}
 	transmit(&ret, sizeof(ret));
+}
+
+static struct header unlinks[MAX_UNLINKS];
+static unsigned int nr_unlinks;
+
+/* Those that nobody would hear of have to wait. */
+static void unlink_all(void)
+{
+	unsigned int i;
+
+	if (device->clings && device->clings())
+		return;
+	for (i = 0; i < nr_unlinks; i++)
+		unlink_one(&unlinks[i]);
+	nr_unlinks = 0;
+}
+
+static void take_unlink(const struct header *h)
+{
+	if (nr_unlinks == MAX_UNLINKS)
+		die("unlinks");
+	unlinks[nr_unlinks++] = *h;
 }
 
 static void take(void)
@@ -633,7 +658,10 @@ void usbip_run(const struct usbip_device *the_device, const char *speed,
 		int64_t ns = run();
 		struct timespec ts = { ns / 1000000000, ns % 1000000000 };
 
+		/* It may not cling any more. */
+		unlink_all();
 		if (ppoll(&pfd, 1, ns < 0 ? NULL : &ts, NULL) > 0)
 			take();
+		unlink_all();
 	}
 }

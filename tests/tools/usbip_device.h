@@ -52,6 +52,10 @@ struct usbip_device {
 	 * where the request has to wait. Without this, everything is zeros.
 	 */
 	int (*transfer)(uint8_t address, uint8_t *data, uint32_t length, int *result);
+	/* Is that control request, of any kind, not answered now? */
+	bool (*holds)(const struct usbip_control *c);
+	/* Is nothing given back now that is unlinked? */
+	bool (*clings)(void);
 };
 
 struct usbip_endpoint {
