@@ -10,7 +10,7 @@
  *
  * Mode cancel: transfers are cancelled in flight; each comes back, and what is complete of
  * it is right. Mode unplug: prints "# streaming" and goes on until the device has gone; all
- * transfers come back.
+ * transfers come back. Mode unplug-out: the same with output.
  *
  * Of any other device input is taken, and its packets are counted only.
  */
@@ -23,7 +23,7 @@
 #define MAX_TRANSFERS	32
 #define PRODUCT		"isochronous test"
 
-enum mode { ALL, IN, OUT, CANCEL, UNPLUG };
+enum mode { ALL, IN, OUT, CANCEL, UNPLUG, UNPLUG_OUT };
 
 struct counts {
 	uint32_t in_packets, in_lost, in_late, in_skips;
@@ -48,7 +48,9 @@ static unsigned int pending;	/* errors since the last good packet */
 
 static void option(int letter, const char *value)
 {
-	static const char *const modes[] = { "all", "in", "out", "cancel", "unplug" };
+	static const char *const modes[] = {
+		"all", "in", "out", "cancel", "unplug", "unplug-out",
+	};
 	unsigned int i;
 
 	if (letter == 'p')
@@ -80,7 +82,8 @@ static const struct program program = {
 	.summary = "isochronous transfers, each packet checked",
 	.letters = "p:M:e:",
 	.help = "  -p PACKETS    of a transfer\n"
-		"  -M MODE       in, out, cancel, unplug; all that is possible if not given\n"
+		"  -M MODE       in, out, cancel, unplug, unplug-out; all that is possible if\n"
+		"                not given\n"
 		"  -e N:KIND     one in N packets goes wrong (emulated device only)\n",
 	.option = option,
 	.fits = fits,
@@ -391,9 +394,9 @@ static void cancel(int count)
 	tap_case("cancelled in flight, %d times", count);
 }
 
-static void unplug(void)
+static void unplug(bool is_in)
 {
-	begin(true);
+	begin(is_in);
 	left = 1 << 30;
 	resubmit = true;
 	start();
@@ -438,13 +441,13 @@ int main(int argc, char **argv)
 	alloc_transfers();
 	if (mode == CANCEL)
 		cancel(count);
-	else if (mode == UNPLUG)
-		unplug();
+	else if (mode >= UNPLUG)
+		unplug(mode == UNPLUG);
 	else if (mode == ALL)
 		all(count);
 	else
 		stream(mode == IN, count, every, kind);
-	if (mode != UNPLUG)
+	if (mode < UNPLUG)
 		device_close(&dev);
 	return tap_end();
 }

@@ -105,11 +105,12 @@ class Host:
         self.loop.load()
         usbip.prepare(self.vm)
 
-    def unplug(self, device: Iso, busid: str, speed: str) -> str:
+    def unplug(self, device: Iso, busid: str, speed: str,
+               mode: str = "unplug") -> str:
         """Pulled out while it streams: all requests come back, and it can
         come again."""
         far = Stream(self.vm, busid, speed, device.packet)
-        job = self.vm.spawn(far.command("unplug", 0))
+        job = self.vm.spawn(far.command(mode, 0))
         job.wait_output("streaming")
         time.sleep(0.5)
         device.unplug()
@@ -211,6 +212,10 @@ def streams(t: tap.Suite, host: Host, series: str, speed: str) -> None:
         t.case(f"{name} cancelled in flight", stream.cancels)
     t.case(f"{series}: ring, {speed} speed: unplugged in flight, F7",
            host.unplug, device, busid, speed)
+    if tap.LONG or speed == "high":
+        busid = find_device(host.vm, device.name, 20, other_than=source)
+        t.case(f"{series}: ring, {speed} speed: unplugged with output in flight, F8",
+               host.unplug, device, busid, speed, "unplug-out")
     busid = find_device(host.vm, device.name, 20, other_than=device.busid())
     t.case(f"{series}: ring, {speed} speed: rule removed in flight",
            host.without_rule, busid, device.busid(), speed)
