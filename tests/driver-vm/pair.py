@@ -51,19 +51,32 @@ class Pair:
         self.served.run(f"drop {NAME}", None)
 
     def start(self, driver: Iterable[str] = (), guest: Iterable[str] = (),
-              driver_memory: int = 384, guest_memory: int = 384) -> None:
+              driver_memory: int = 384, guest_memory: int = 384,
+              smp: int = 1) -> None:
         """Boot both, with these further arguments, and join them."""
         self.driver = VM(
-            "driver", self.kernel, memory=driver_memory, devices=[CONTROLLER],
+            "driver", self.kernel, memory=driver_memory, devices=[CONTROLLER], smp=smp,
             args=[*self.served.qemu_args(f"--backend {NAME}"), *driver])
-        self.guest = VM(
-            "guest", self.kernel, memory=guest_memory,
-            args=[*self.served.qemu_args(NAME), *guest])
-        self.driver.run("modprobe -a xhci-pci usb-storage sd_mod")
+        self.boot_guest(guest, guest_memory, smp)
+        self.load_back()
+        self.load_front()
+
+    def boot_guest(self, more: Iterable[str] = (), memory: int = 384,
+                   smp: int = 1) -> None:
+        """Boot the guest; nothing is loaded."""
+        self.guest = VM("guest", self.kernel, memory=memory, smp=smp,
+                        args=[*self.served.qemu_args(NAME), *more])
+
+    def load_back(self) -> None:
+        """What the driver VM needs after a boot, and the name of its channel."""
         self.back = Backend(self.driver)
+        self.driver.run("modprobe -a xhci-pci usb-storage sd_mod")
         self.back.load()
         address, = ivshmem_addresses(self.driver)
         self.driver.run(f"usbctl name {address} {NAME}")
+
+    def load_front(self) -> None:
+        """What the guest needs."""
         self.guest.run("modprobe -a usb-storage uas sd_mod && insmod "
                        f"{kernels.build(self.kernel)}/usbfront.ko")
 

@@ -1,0 +1,242 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""What happens to whole machines, by the numbers (F) of Documentation/reliability.rst.
+
+A guest verifies a disk of the driver VM. Another disk is verified by a second guest,
+which is usbfront in the driver VM itself and must not notice.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
+import kernels  # noqa: E402
+import numbered  # noqa: E402
+from gadget import child_node, find_device  # noqa: E402
+from pair import Disk, Pair  # noqa: E402
+from tap import LONG, Suite, expect, scaled, some_kernels  # noqa: E402
+from usbif import SYSFS, ivshmem_addresses  # noqa: E402
+from vm import SCALE, VM, Job  # noqa: E402
+from workload import verified, verify  # noqa: E402
+
+MIB = 16
+NEAR = "near"
+# Ten times what is promised: others use the machine, too.
+FREE_S = 20
+# What a guest that stands still may cost the driver VM.
+MOST_KIB = 32 << 10
+# Sets or clears the mask of all MSI-X vectors of a PCI device.
+MASK = """
+import struct, sys
+with open(f"/sys/bus/pci/devices/{sys.argv[1]}/config", "r+b", buffering=0) as f:
+    config = f.read(256)
+    at = config[0x34]
+    while config[at] != 0x11:
+        at = config[at + 1]
+    word = struct.unpack_from("<H", config, at + 2)[0] & ~0x4000
+    f.seek(at + 2)
+    f.write(struct.pack("<H", word | 0x4000 * int(sys.argv[2])))
+"""
+
+
+class Cases:
+    """The machines and what is done to them."""
+
+    def __init__(self, pair: Pair, scratch: Path) -> None:
+        self.pair = pair
+        self.disk = Disk(scratch, "disk", MIB)
+        self.other = Disk(scratch, "other", MIB)
+        self.disk.plug(pair.driver, 1)
+        self.source = self.disk.busid(pair.driver)
+        pair.route(self.source, 1)
+
+    def verify(self, seconds: int) -> Job:
+        """The guest's disk."""
+        return verify(self.pair.guest, self.disk.node(self.pair.guest), MIB, seconds)
+
+    def works(self) -> str:
+        """The guest has its disk."""
+        self.pair.back.wait(self.source, "attached", 40)
+        return verified(self.verify(2), 2, gap=1)
+
+    def free(self) -> str:
+        """The driver VM has noticed that the guest is gone."""
+        began = time.monotonic()
+        self.pair.back.wait(self.source, "waiting-guest", FREE_S / SCALE)
+        return f"noticed after {time.monotonic() - began:.1f} s"
+
+    def next_guest(self) -> str:
+        """Another one in its place."""
+        self.pair.guest.close()
+        self.pair.boot_guest()
+        self.pair.load_front()
+        return self.works()
+
+    # ---- the guest
+
+    def shut_down(self) -> str:
+        """In order, with its disk in use."""
+        self.verify(100)
+        time.sleep(1)
+        self.pair.guest.shutdown()
+        return f"{self.free()}, {self.next_guest()}"
+
+    def panics(self) -> str:
+        """Its kernel panics; that ends its QEMU here."""
+        self.verify(100)
+        time.sleep(1)
+        self.pair.guest.spawn("sleep 0.2; echo c > /proc/sysrq-trigger")
+        self.pair.guest.wait_dead()
+        return f"{self.free()}, {self.next_guest()}"
+
+    def killed(self) -> str:
+        """At a random moment."""
+        before, times = 0, scaled(5, 100)
+        for n in range(times):
+            if n == times // 10:
+                before = self.slabs()
+            self.verify(100)
+            time.sleep(random.random() * 2)
+            self.pair.guest.kill()
+            self.free()
+            self.next_guest()
+        after = self.slabs()
+        expect(after - before < 1024, f"slabs: {before} -> {after} KiB")
+        return f"{times} times, slabs {before} -> {after} KiB"
+
+    def slabs(self) -> int:
+        """Kernel memory of the driver VM that is in use."""
+        self.pair.driver.run("echo 3 > /proc/sys/vm/drop_caches; sleep 0.5; "
+                             "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; "
+                             "done 2>/dev/null", 60)
+        return int(self.pair.driver.run("grep ^Slab: /proc/meminfo").out.split()[1])
+
+    def available(self) -> int:
+        """Memory of the driver VM that is not."""
+        out = self.pair.driver.run("grep ^MemAvailable: /proc/meminfo").out
+        return int(out.split()[1])
+
+    def stopped(self) -> str:
+        """Its processors stand still; then it goes on."""
+        seconds = scaled(5, 60)
+        job = self.verify(seconds + 20)
+        time.sleep(2)
+        before = self.available()
+        self.pair.guest.pause()
+        time.sleep(seconds)
+        lost = before - self.available()
+        self.pair.driver.run(f"grep -q '^{self.source}:.* attached' {SYSFS}/vports")
+        self.pair.guest.cont()
+        expect(lost < MOST_KIB, f"{lost} KiB less are available")
+        return f"{lost} KiB, {verified(job, seconds + 20, gap=3)}"
+
+    def hangs(self) -> str:
+        """The second guest does not notice that the first one stands still."""
+        near = self.near(scaled(8, 20))
+        self.verify(100)
+        time.sleep(2)
+        self.pair.guest.pause()
+        told = verified(near, scaled(8, 20), gap=1)
+        self.pair.guest.cont()
+        self.far()
+        return f"{told}, {self.works()}"
+
+    def near(self, seconds: int) -> Job:
+        """The second guest at work."""
+        driver = self.pair.driver
+        driver.run(f"insmod {kernels.build(self.pair.kernel)}/usbfront.ko && "
+                   f"usbctl loop {NEAR}", 30)
+        self.other.plug(driver, 2)
+        source = self.other.busid(driver)
+        self.pair.back.rule(f"{source}:{NEAR}:0:1")
+        busid = find_device(driver, "other", 30, other_than=source)
+        return verify(driver, "/dev/" + child_node(driver, busid, "block/sd?", 30),
+                      MIB, seconds)
+
+    def far(self) -> None:
+        """No second guest any more."""
+        driver = self.pair.driver
+        self.other.pull(driver)
+        driver.run(f"usbctl drop {NEAR}; rmmod usbfront; "
+                   f"cut -d: -f1 {SYSFS}/vports | grep -vx {self.source} | "
+                   f"while read -r b; do echo $b > {SYSFS}/remove_vport; done", 60)
+
+    # ---- the driver VM
+
+    def reset_driver(self) -> str:
+        """As by its button: no process but the kernel's notices."""
+        job = self.verify(100)
+        time.sleep(2)
+        self.pair.driver.reset()
+        self.pair.load_back()
+        self.pair.route(self.source, 1)
+        expect(job.wait(30) == 1, f"the end of verify: {job.output()}")
+        return self.works()
+
+    # ---- interrupts
+
+    def undisturbed(self, seconds: int, do: Callable[[VM], None]) -> str:
+        """What is done to both machines costs the guest no error."""
+        job = self.verify(seconds)
+        since = self.pair.guest.mark()
+        for vm in (self.pair.driver, self.pair.guest):
+            do(vm)
+        told = verified(job, seconds, gap=4)
+        expect("reset" not in self.pair.guest.klog(since), "there was a reset")
+        return told
+
+    def offline(self, vm: VM) -> None:
+        """The processor that has the channel's interrupts goes and comes."""
+        address, = ivshmem_addresses(vm)
+        irqs = vm.run(f"ls /sys/bus/pci/devices/{address}/msi_irqs")
+        for irq in irqs.out.split():
+            vm.run(f"echo 2 > /proc/irq/{irq}/smp_affinity")
+        time.sleep(0.5)
+        for value in (0, 1):
+            vm.run(f"echo {value} > /sys/devices/system/cpu/cpu1/online", 60)
+            time.sleep(1)
+
+    def masked(self, vm: VM) -> None:
+        """None of its interrupts arrives for a while."""
+        address, = ivshmem_addresses(vm)
+        vm.put("/tmp/mask.py", MASK.encode())
+        for value in (1, 0):
+            vm.run(f"/usr/bin/python3 /tmp/mask.py {address} {value}")
+            time.sleep(1)
+
+    def processors(self) -> str:
+        """On both machines."""
+        return self.undisturbed(12, self.offline)
+
+    def interrupts(self) -> str:
+        """On both machines."""
+        return self.undisturbed(12, self.masked)
+
+
+SHORT = {26: Cases.killed}
+ALL = {23: Cases.shut_down, 25: Cases.panics, 27: Cases.stopped, 35: Cases.hangs,
+       41: Cases.reset_driver, 44: Cases.processors, 65: Cases.interrupts,
+       26: Cases.killed}
+
+
+def main() -> None:
+    titles = numbered.titles("F")
+    with Suite() as t:
+        for kernel in some_kernels("6.1"):
+            with tempfile.TemporaryDirectory(prefix="usbif-faults.") as scratch, \
+                    Pair(Path(scratch), kernel) as pair:
+                pair.start(smp=2 if LONG else 1)
+                cases = Cases(pair, Path(scratch))
+                for number, case in (ALL if LONG else SHORT).items():
+                    t.case(f"{kernel} F{number} {titles.get(number)}", case, cases)
+
+
+if __name__ == "__main__":
+    main()
