@@ -25,9 +25,10 @@ from vm import SCALE, VM  # noqa: E402
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
            "evdev", "button")
 PORTS = {"disk": "1", "kbd": "2"}
+CHANNEL = "/sys/kernel/debug/usbback/one/channel"
 # In Documentation/reliability.rst.
 FAULTS = {"guest_sleeps": ", F28", "driver_sleeps": ", F42", "unplugged": ", F14",
-          "guest_stands_still": ", F27"}
+          "guest_stands_still": ", F27", "restored": ", F33"}
 
 
 class Pair:
@@ -44,7 +45,13 @@ class Pair:
             "driver", "--backend one", ["qemu-xhci,id=xhci"],
             ["-blockdev", f"driver=file,node-name=file,filename={self.image}",
              "-blockdev", "driver=raw,node-name=image,file=file"]))
-        self.guest = t.vm(self.machine("guest", "one", [], []))
+        state = scratch / "state"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", state, "1G"],
+                       check=True)
+        self.guest = t.vm(self.machine(
+            "guest", "one", [],
+            ["-blockdev", f"driver=file,node-name=file,filename={state}",
+             "-blockdev", "driver=qcow2,node-name=state,file=file"]))
 
     def usbctl(self, words: str) -> str:
         """usbctl on this machine."""
@@ -66,6 +73,8 @@ class Pair:
         return VM(f"{name}-{self.series}", self.series, root=None,
                   memory=384, machine="pc", initrd=initrd, devices=devices,
                   image=kernels.fetch(self.series) / "boot/vmlinuz",
+                  # What has a directory of its host's can't be saved.
+                  share=False,
                   args=args + shlex.split(self.usbctl(f"qemu-args {end}")))
 
     def plug(self, what: str) -> None:
@@ -173,6 +182,26 @@ class Pair:
         self.node = self.disk()
         self.compare()
 
+    def restored(self) -> None:
+        """A guest that is set back in time has its disk as after a replug."""
+        self.compare()
+        session = self.session()
+        tap.expect_equal(self.guest.hmp("savevm one").strip(), "", "savevm")
+        self.compare()
+        tap.expect_equal(self.guest.hmp("loadvm one").strip(), "", "loadvm")
+        # Whoever has the disk open is told.
+        self.guest.run(f"dd if={self.node} of=/dev/null bs=64k iflag=direct", 120,
+                       check=False)
+        self.driver.wait_for(f"! grep -q '^{session} ' {CHANNEL} && "
+                             f"test $(grep -c ' attached' {SYSFS}/vports) = 2", 60)
+        time.sleep(3)
+        self.node = self.disk()
+        self.compare()
+
+    def session(self) -> str:
+        """Number of the session that runs."""
+        return self.driver.run("grep -o '^session [0-9]*' " + CHANNEL).out.strip()
+
     def guest_stands_still(self) -> str:
         """A guest that does nothing does not keep the driver VM awake."""
         load = self.load()
@@ -236,7 +265,8 @@ def main() -> None:
                 for case in (pair.guest_sleeps, pair.driver_sleeps,
                              pair.guest_stands_still,
                              pair.driver_stands_still, pair.key_wakes,
-                             pair.replugged, pair.unplugged):
+                             pair.replugged, pair.unplugged,
+                             *([pair.restored] if tap.LONG else [])):
                     t.case(f"{series}: {case.__name__}"
                            f"{FAULTS.get(case.__name__, '')}", case)
                 pair.guest.close()
