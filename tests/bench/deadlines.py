@@ -11,6 +11,7 @@ in milliseconds. It fails if one is longer than what was promised.
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 from pathlib import Path as File
@@ -18,7 +19,8 @@ from typing import Callable
 
 sys.path.insert(0, str(File(__file__).resolve().parents[1] / "lib"))
 import peers  # noqa: E402
-from cache import say  # noqa: E402
+from cache import compile_tool, say  # noqa: E402
+from faulted import Bells  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     find_device)
 from nested import KvmHost  # noqa: E402
@@ -111,6 +113,34 @@ class Joined(Clock):
         self.host.run("rmmod usbfront usbback 2>/dev/null; true", 60)
 
 
+class Lossy(Clock):
+    """Both modules, joined by something that loses doorbells."""
+
+    def __init__(self, host: KvmHost, echo: Gadget) -> None:
+        super().__init__(host)
+        self.loop = Loop(host)
+        self.loop.load()
+        self.bells = Bells(host, "bells")
+        self.rule = f"{echo.source()}:bells:0:1"
+        self.loop.rule(self.rule)
+        busid = find_device(host, echo.name, 60, other_than=echo.source())
+        self.node = child_node(host, busid, "hidraw/hidraw*")
+
+    def lost(self) -> float:
+        """Every second doorbell does, both ways; a report there and back."""
+        self.bells.tell("drop 50 50", 60)
+        out = self.host.run(f"{compile_tool('hid_client')} /dev/{self.node} 200",
+                            300).out
+        self.bells.tell("good", 60)
+        return int(re.findall(r"p99 (\d+) us", out)[0]) / 1000
+
+    def end(self) -> None:
+        """Leave the machine as it was."""
+        self.loop.remove(self.rule.split(":", maxsplit=1)[0])
+        self.bells.end()
+        self.host.run("rmmod usbfront usbback", 60)
+
+
 class Peer(Clock):
     """usbfront, and a backend that is a program."""
 
@@ -178,8 +208,10 @@ def main() -> int:
     print(f"{'milliseconds':58} {'least':>9} {'median':>9} {'most':>9}")
     with KvmHost(controller=None, icount=True, memory=3072) as host:
         host.run("echo 0 > /proc/sys/kernel/hung_task_timeout_secs")
-        host.run(f"modprobe -a usb-storage sd_mod; truncate -s {MIB}M /tmp/image")
-        disk = Dummies(host, 1).mass_storage("disk", "/tmp/image")
+        host.run("modprobe -a usb-storage sd_mod usbhid hid-generic; "
+                 f"truncate -s {MIB}M /tmp/image")
+        dummies = Dummies(host, 2)
+        disk = dummies.mass_storage("disk", "/tmp/image")
         joined = Joined(host, disk)
         good = [take("yank, until the device is gone from the guest", 1000,
                      joined.yank),
@@ -187,6 +219,10 @@ def main() -> int:
                 take("usbfront unloaded under load", 5000, joined.front),
                 take("usbback unloaded under load", 5000, joined.back)]
         joined.end()
+        lossy = Lossy(host, dummies.hid_echo("echo"))
+        good.append(take("a report there and back, half of the doorbells lost", 500,
+                         lossy.lost, min(ROUNDS, 3)))
+        lossy.end()
         peer = Peer(host)
         good.append(take("unlink, until giveback, with a backend that stands still",
                          5500, peer.stopped, min(ROUNDS, 3)))

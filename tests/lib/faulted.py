@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What must hold after a fault.
+"""Faults of a channel, and what must hold after one.
 
+    bells = Bells(vm, "bells")  # joins both modules; its doorbells fail as told
+    bells.tell("drop 50 50")
     idle(vm, "loop")            # nothing is in flight at either end, no memory in use
     tool("faulty")              # of tests/tools, with the headers that it has
 """
@@ -9,10 +11,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import tap
 from cache import TREE, compile_tool
 from vm import VM
 
 DEBUG = "/sys/kernel/debug"
+
+
+class Bells:
+    """A channel with doorbells that fail: tests/tools/bells.c."""
+
+    def __init__(self, vm: VM, name: str) -> None:
+        self.vm = vm
+        self.name = name
+        self.job = vm.spawn(f"exec {compile_tool('bells')} {name}",
+                            stdin=True)
+        self.job.wait_output("joined", 20)
+        self.told = 0
+
+    def tell(self, words: str, timeout: float = 30) -> tuple[int, int]:
+        """A command; how many doorbells passed before it, and how many did not."""
+        self.job.write(f"{words}\n".encode())
+        self.told += 1
+        found = self.job.wait_output(rf"(?s)(?:done.*?){{{self.told - 1}}}"
+                                     r"done (\d+) (\d+)\n", timeout)
+        return int(found[1]), int(found[2])
+
+    def end(self) -> None:
+        """Both sides end."""
+        self.job.close_input()
+        tap.expect_equal(self.job.wait(30), 0, self.job.output()[-200:])
 
 
 def tool(name: str) -> Path:

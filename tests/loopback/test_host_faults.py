@@ -22,7 +22,7 @@ import usbip  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from emulated import Emulated  # noqa: E402
-from faulted import DEBUG, idle, tool  # noqa: E402
+from faulted import DEBUG, Bells, idle, tool  # noqa: E402
 from gadget import (Dummies, child_node, device_node,  # noqa: E402
                     find_device, load_drivers)
 from usbif import SYSFS, Loop, LoopCases  # noqa: E402
@@ -45,31 +45,6 @@ end = time.monotonic() + int(sys.argv[2])
 while time.monotonic() < end:
     pass
 """
-
-
-class Bells:
-    """A channel with doorbells that fail: tests/tools/bells.c."""
-
-    def __init__(self, vm: VM, name: str) -> None:
-        self.vm = vm
-        self.name = name
-        self.job = vm.spawn(f"exec {compile_tool('bells')} {name}",
-                            stdin=True)
-        self.job.wait_output("joined", 20)
-        self.told = 0
-
-    def tell(self, words: str, timeout: float = 30) -> tuple[int, int]:
-        """A command; how many doorbells passed before it, and how many did not."""
-        self.job.write(f"{words}\n".encode())
-        self.told += 1
-        found = self.job.wait_output(rf"(?s)(?:done.*?){{{self.told - 1}}}"
-                                     r"done (\d+) (\d+)\n", timeout)
-        return int(found[1]), int(found[2])
-
-    def end(self) -> None:
-        """Both sides end."""
-        self.job.close_input()
-        tap.expect_equal(self.job.wait(30), 0, self.job.output()[-200:])
 
 
 class Cases(LoopCases):
