@@ -15,6 +15,7 @@
  */
 #define pr_fmt(fmt) "usbback: " fmt
 
+#include <linux/kcov.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/random.h>
@@ -229,10 +230,12 @@ static bool thread_look(struct usbback *ub)
 {
 	bool more;
 
+	kcov_remote_start_common(ub->kcov_handle);
 	more = usbback_session_look(ub);
 	more |= usbback_urb_flush(ub);
 	if (ub->state == USBBACK_RUNNING)
 		more |= usbback_request_intake(ub);
+	kcov_remote_stop();
 	return more;
 }
 
@@ -308,6 +311,7 @@ static struct usbback *backend_alloc(struct usbif_chan *chan)
 	ub->chan = chan;
 	ub->index = atomic_inc_return(&next_index) - 1;
 	ub->next_epoch = get_random_u32();
+	ub->kcov_handle = kcov_common_handle();
 	INIT_LIST_HEAD(&ub->node);
 	INIT_LIST_HEAD(&ub->run);
 	INIT_LIST_HEAD(&ub->starved);

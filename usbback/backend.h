@@ -394,6 +394,7 @@ struct usbback_stats {
  * @name: of the guest, empty if it has none; written once, under both mutexes
  * @pid: process that the guest runs in, 0 if unknown; under the list's mutex
  * @pid_start: its start time
+ * @kcov_handle: of the task that made the channel: what the thread runs is covered by it
  */
 struct usbback {
 	struct list_head node;
@@ -408,6 +409,7 @@ struct usbback {
 
 	u32 pid;
 	u64 pid_start;
+	u64 kcov_handle;
 
 	/* shared memory [C] */
 	struct usbif_layout lay;

@@ -11,6 +11,7 @@
  * An operation whose session has ended has no slot any more: it is skipped, or its
  * result is dropped.
  */
+#include <linux/kcov.h>
 #include <linux/pm_runtime.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -587,6 +588,7 @@ void usbback_op_work(struct work_struct *work)
 	struct usbback_op *op;
 	enum todo todo;
 
+	kcov_remote_start_common(port->ub->kcov_handle);
 	if (xchg(&port->want_kick, false))
 		usbif_chan_kick(port->ub->chan);
 	while ((todo = next_todo(port, &op)) != TODO_NOTHING) {
@@ -597,5 +599,6 @@ void usbback_op_work(struct work_struct *work)
 		else
 			op_end(port, op, run_op(port, op));
 	}
+	kcov_remote_stop();
 	memalloc_noio_restore(noio);
 }

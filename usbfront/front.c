@@ -17,6 +17,7 @@
  *  6. memory, and last the region.
  */
 #include <linux/idr.h>
+#include <linux/kcov.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/sched.h>
@@ -304,13 +305,17 @@ static bool thread_turn(struct usbfront *uf)
 static int usbfront_thread(void *data)
 {
 	struct usbfront *uf = data;
+	bool more;
 
 	memalloc_noio_save();
 	set_user_nice(current, MIN_NICE);
 	while (!kthread_should_stop()) {
 		if (kthread_should_park())
 			kthread_parkme();
-		if (thread_turn(uf)) {
+		kcov_remote_start_common(uf->kcov_handle);
+		more = thread_turn(uf);
+		kcov_remote_stop();
+		if (more) {
 			cond_resched();
 			continue;
 		}
@@ -334,6 +339,7 @@ static void front_init(struct usbfront *uf, struct usbif_chan *chan)
 	uf->back = base + USBIF_BACK_OFFSET;
 	uf->front = base + USBIF_FRONT_OFFSET;
 	uf->ports = base + USBIF_PORTS_OFFSET;
+	uf->kcov_handle = kcov_common_handle();
 	uf->connect_at = jiffies;
 	uf->retry_at = jiffies;
 	spin_lock_init(&uf->lock);

@@ -513,6 +513,7 @@ struct usbfront_stats {
  * @node: in the list of channels
  * @pid: cdev: who serves the backend
  * @start_time: cdev: of that process
+ * @kcov_handle: of the task that made the channel: what the thread runs is covered by it
  * @back: words of the backend, in the region
  * @front: words of the frontend, in the region
  * @ports: port table, in the region
@@ -589,6 +590,7 @@ struct usbfront {
 	struct list_head node;
 	u32 pid;
 	u64 start_time;
+	u64 kcov_handle;
 	struct usbif_back_page __usbif *back;
 	struct usbif_front_page __usbif *front;
 	struct usbif_port __usbif *ports;
