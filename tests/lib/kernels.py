@@ -38,9 +38,9 @@ from cache import (TREE, cache_dir, fresh_dir, lock, say,  # noqa: E402
 
 # The one that debugkernel.py builds.
 DEBUG = "6.1-debug"
-# UBSAN is for what is tested; the kernel itself is built without it, and most of
-# it without KASAN.
-DEBUG_FLAGS = ("UBSAN_SANITIZE=y", "KASAN_SANITIZE=y")
+# UBSAN and KCOV are for what is tested; the kernel itself is built without them, and
+# most of it without KASAN.
+DEBUG_FLAGS = ("UBSAN_SANITIZE=y", "KASAN_SANITIZE=y", "KCOV_INSTRUMENT=y")
 ARCHIVES = {
     "6.1": ("bookworm", "bookworm-updates", "bookworm-security"),
     "6.12": ("bookworm-backports",),
