@@ -18,7 +18,7 @@ PREFIX	?= /usr/local
 CACHE	:= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/usbif
 
 # The demo reads these from its environment, so that any character may be in them.
-export FILE BREAK ONLY HOURS SEED
+export FILE BREAK ONLY HOURS SEED SECONDS SIDE
 
 modules:
 	@test -e $(KDIR)/Makefile || { \
@@ -64,6 +64,9 @@ soak: setup
 neighbour: setup
 	@tests/bench/neighbour.py
 
+fuzz: setup
+	@tests/debug/fuzz.py
+
 check: setup
 	@tests/check.sh
 
@@ -96,6 +99,7 @@ help:
 	@echo 'test             run the tests (ONLY=regex: programs or cases)'
 	@echo 'test-long        the same with larger counts; goes on where it was broken off'
 	@echo 'soak             everything at random for HOURS=n, machines dying (SEED=n)'
+	@echo 'fuzz             write the rings of both modules at random, for SECONDS=n (SEED=n, SIDE=usbback)'
 	@echo 'bench            measure, in emulated machines'
 	@echo 'deadlines        measure what may take how long at most (ROUNDS=n)'
 	@echo 'neighbour        measure what is left for others while a guest attacks'
@@ -107,5 +111,5 @@ help:
 	@echo 'clean-cache      remove fetched kernels and all else kept in $(CACHE)'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install tools install dtbs setup demo test test-long soak bench deadlines \
+.PHONY: modules modules_install tools install dtbs setup demo test test-long soak fuzz bench deadlines \
 	neighbour check coverage mutate fuzz-corpus clean clean-cache help
