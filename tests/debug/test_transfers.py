@@ -10,7 +10,7 @@ import again
 
 again.main({
     "loopback/test_loop.py":
-        ": (modules|storage|front_under_load|back_under_load)",
+        ": (modules|storage|back_under_load)",
     "loopback/test_testusb.py": "",
     "loopback/test_libusb.py": "",
     "loopback/test_usbfs.py": "",

@@ -219,10 +219,12 @@ def in_use(m: Machines, prefix: str, speeds: tuple[str, ...],
 
 
 def deaths(m: Machines) -> Iterator[Case]:
-    """Whatever can die does."""
+    """Whatever can die does; of a short run's guests and servers those of
+    test_faults and test_nested do."""
+    guests = (("guest killed, F26", killed_guest), ("guest reset, F24", reset_guest),
+              ("server killed, F47, F48", killed_server))
     for name, function in (
-            ("guest killed, F26", killed_guest), ("guest reset, F24", reset_guest),
-            ("server killed, F47, F48", killed_server),
+            *(guests if LONG else ()),
             ("usbfront reloaded, F30, F31", reloaded_front),
             ("usbback reloaded, F38", reloaded_back),
             ("driver VM killed, F40", killed_driver)):
