@@ -6,12 +6,15 @@
     busid = mouse.source()
     mouse.remove()
 
+    vm = with_image("disks", "6.1", mib=8)      # for a disk, drive="image"
+
 Such a device is found by its serial number, which is its name, as a gadget is.
 """
 
 from __future__ import annotations
 
 import shlex
+import tempfile
 from typing import Any
 
 from vm import VM
@@ -24,6 +27,17 @@ def source(vm: VM, where: str, serial: str) -> str:
         f"[ \"$(cat $s)\" = {shlex.quote(serial)} ] && d=${{s%/serial}} && "
         "echo ${d##*/} && exit 0; done; exit 1").out
     return out.split()[0]
+
+
+def with_image(name: str, series: str, mib: int, **options: Any) -> VM:
+    """A machine whose controller takes a disk, drive="image", of so many MiB."""
+    # QEMU keeps it open.
+    with tempfile.NamedTemporaryFile(prefix=f"usbif-{name}.") as image:
+        image.truncate(mib << 20)
+        return VM(f"{name}-{series}", kernel=series, smp=2,
+                  devices=["qemu-xhci,id=xhci,p2=4,p3=4"], args=[
+                      "-blockdev", "driver=raw,node-name=image,file.driver="
+                      f"file,file.filename={image.name}"], **options)
 
 
 class Emulated:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 import usbtest  # noqa: E402
-from emulated import Emulated  # noqa: E402
+from emulated import Emulated, with_image  # noqa: E402
 from gadget import Dummies, child_node, load_drivers  # noqa: E402
 from usbif import SYSFS, Loop  # noqa: E402
 from vm import VM, Job  # noqa: E402
@@ -129,12 +128,7 @@ class Cases:
 
 def run(t: tap.Suite, series: str) -> None:
     """All cases on one kernel."""
-    with tempfile.NamedTemporaryFile(prefix="usbif-cycles.") as image:
-        image.truncate(MIB << 20)
-        vm = t.vm(VM(f"cycles-{series}", kernel=series, smp=2,
-                     devices=["qemu-xhci,id=xhci,p2=4,p3=4"], args=[
-                         "-blockdev", "driver=raw,node-name=image,file.driver="
-                         f"file,file.filename={image.name}"]))
+    vm = t.vm(with_image("cycles", series, MIB))
     load_drivers(vm)
     vm.run("echo 0 > /sys/module/usb_storage/parameters/delay_use")
     usbtest.prepare(vm)

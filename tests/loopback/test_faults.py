@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Callable
@@ -21,7 +20,7 @@ import numbered  # noqa: E402
 import tap  # noqa: E402
 import usbip  # noqa: E402
 from cache import TREE, compile_tool  # noqa: E402
-from emulated import Emulated  # noqa: E402
+from emulated import Emulated, with_image  # noqa: E402
 from faulted import idle, tool  # noqa: E402
 from gadget import (Dummies, child_node, device_node,  # noqa: E402
                     find_device, load_drivers, wait_opened)
@@ -353,12 +352,7 @@ def documented() -> str:
 def run(t: tap.Suite, series: str) -> None:
     """All cases on one kernel."""
     wanted: dict[int, Callable] = SHORT | (LONG if tap.LONG else {})
-    with tempfile.NamedTemporaryFile(prefix="usbif-faults.") as image:
-        image.truncate(8 << 20)
-        vm = t.vm(VM(f"faults-{series}", kernel=series, smp=2,
-                     devices=["qemu-xhci,id=xhci,p2=4,p3=4"], args=[
-                         "-blockdev", "driver=raw,node-name=image,file.driver="
-                         f"file,file.filename={image.name}"]))
+    vm = t.vm(with_image("faults", series, 8))
     load_drivers(vm)
     usbip.prepare(vm)
     loop = Loop(vm)

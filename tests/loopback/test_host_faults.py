@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Callable
@@ -21,7 +20,7 @@ import tap  # noqa: E402
 import usbip  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
-from emulated import Emulated  # noqa: E402
+from emulated import Emulated, with_image  # noqa: E402
 from faulted import DEBUG, Bells, idle, tool  # noqa: E402
 from gadget import (Dummies, child_node, device_node,  # noqa: E402
                     find_device, load_drivers)
@@ -395,12 +394,7 @@ LONG = {36: Cases.removed_idle, 37: Cases.removed_busy, 39: Cases.rebound,
 def run(t: tap.Suite, series: str) -> None:
     """All cases on one kernel."""
     wanted = SHORT | (LONG if tap.LONG else {})
-    with tempfile.NamedTemporaryFile(prefix="usbif-faults.") as image:
-        image.truncate(MIB << 20)
-        vm = t.vm(VM(f"host-faults-{series}", kernel=series, smp=2, memory=768,
-                     devices=["qemu-xhci,id=xhci,p2=4,p3=4"], args=[
-                         "-blockdev", "driver=raw,node-name=image,file.driver="
-                         f"file,file.filename={image.name}"]))
+    vm = t.vm(with_image("host-faults", series, MIB, memory=768))
     load_drivers(vm)
     usbip.prepare(vm)
     usbtest.prepare(vm)
