@@ -24,7 +24,7 @@ from pair import Disk, Pair  # noqa: E402
 from tap import LONG, Suite, expect, scaled, some_kernels  # noqa: E402
 from usbif import SYSFS, ivshmem_addresses  # noqa: E402
 from vm import SCALE, VM, Job  # noqa: E402
-from workload import verified, verify  # noqa: E402
+from workload import slabs, verified, verify  # noqa: E402
 
 MIB = 16
 NEAR = "near"
@@ -101,22 +101,15 @@ class Cases:
         before, times = 0, scaled(5, 100)
         for n in range(times):
             if n == times // 10:
-                before = self.slabs()
+                before = slabs(self.pair.driver, "Slab")
             self.verify(100)
             time.sleep(random.random() * 2)
             self.pair.guest.kill()
             self.free()
             self.next_guest()
-        after = self.slabs()
+        after = slabs(self.pair.driver, "Slab")
         expect(after - before < 1024, f"slabs: {before} -> {after} KiB")
         return f"{times} times, slabs {before} -> {after} KiB"
-
-    def slabs(self) -> int:
-        """Kernel memory of the driver VM that is in use."""
-        self.pair.driver.run("echo 3 > /proc/sys/vm/drop_caches; sleep 0.5; "
-                             "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; "
-                             "done 2>/dev/null", 60)
-        return int(self.pair.driver.run("grep ^Slab: /proc/meminfo").out.split()[1])
 
     def available(self) -> int:
         """Memory of the driver VM that is not."""

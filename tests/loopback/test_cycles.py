@@ -6,7 +6,6 @@ nothing is left behind of it, and the memory that the kernel has is what it was.
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from emulated import Emulated, with_image  # noqa: E402
 from gadget import Dummies, child_node, load_drivers  # noqa: E402
 from usbif import SYSFS, Loop  # noqa: E402
 from vm import VM, Job  # noqa: E402
-from workload import stood_still, verify  # noqa: E402
+from workload import slabs, stood_still, verify  # noqa: E402
 
 MIB = 8
 HOURS = 4 * 3600
@@ -32,14 +31,6 @@ DISK_PORT, FIRST_PORT = 1, 2
 DEVICES = 5
 # Between two writes, so that others get a processor.
 PAUSE_MS = 20
-
-
-def memory(vm: VM) -> int:
-    """KiB of slabs, without what can be given back."""
-    vm.run("sync; echo 3 > /proc/sys/vm/drop_caches; sleep 0.5; "
-           "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; done 2>/dev/null", 60)
-    out = vm.run("cat /proc/meminfo").out
-    return int(re.findall(r"^SUnreclaim: +(\d+)", out, re.M)[0])
 
 
 class Cases:
@@ -68,7 +59,7 @@ class Cases:
 
     def grown(self, before: int) -> str:
         """How the memory has changed."""
-        after = memory(self.vm)
+        after = slabs(self.vm)
         tap.expect(after - before < GROWTH, f"memory grew: {before} -> {after} KiB")
         return f"{before} -> {after} KiB"
 
@@ -91,7 +82,7 @@ class Cases:
         """Rule and no rule."""
         job = self.load()
         self.cycle(WARM_UP)
-        before = memory(self.vm)
+        before = slabs(self.vm)
         self.cycle(CYCLES)
         told = self.grown(before)
         tap.expect_equal(job.rc, None, f"end of verify ({job.output()[-300:]})")
@@ -118,7 +109,7 @@ class Cases:
         before = 0
         for n in range(RELOADS):
             if n == WARM_UP // 2:
-                before = memory(self.vm)
+                before = slabs(self.vm)
             self.reload("usbback" if n % 2 else "usbfront")
         job = self.load()
         job.kill(9)

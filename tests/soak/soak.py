@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from machines import RULES, Machines  # noqa: E402
 from tap import expect, expect_equal  # noqa: E402
 from usbif import SYSFS  # noqa: E402
 from vm import VM  # noqa: E402
+from workload import slabs  # noqa: E402
 
 SETTLED = 12            # actions in the life of a driver VM until memory counts
 GROWTH = 4096           # KiB that its kernel may have taken since
@@ -83,12 +83,6 @@ class Soak:
         self.actions = 0
         self.before = 0
 
-    def memory(self) -> int:
-        """KiB that the kernel of the driver VM has and can't give back."""
-        out = self.m.driver.run("echo 3 > /proc/sys/vm/drop_caches; "
-                                "cat /proc/meminfo").out
-        return int(re.findall(r"^SUnreclaim: +(\d+)", out, re.M)[0])
-
     def after(self) -> str:
         """No log has a warning, all devices are where they should be, and
         memory is what it was."""
@@ -104,7 +98,7 @@ class Soak:
         self.actions += 1
         if self.actions < SETTLED:
             return ""
-        kib = self.memory()
+        kib = slabs(self.m.driver)
         if self.actions == SETTLED:
             self.before = kib
         expect(kib - self.before < GROWTH,
