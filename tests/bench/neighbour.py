@@ -25,7 +25,6 @@ from cache import compile_tool, say  # noqa: E402
 from gadget import device_node  # noqa: E402
 from nested import KvmHost  # noqa: E402
 from usbif import Loop  # noqa: E402
-from vm import VM, Job  # noqa: E402
 
 FLOODS = (8, 15, 65, 70, 71, 72, 73, 74, 75)
 PROMISED = 90           # percent
@@ -40,14 +39,6 @@ class Beside(hostile.Attack):
         super().__init__(loop)
         self.loop = loop
         self.load = ""
-
-    def neighbour(self) -> tuple[VM, str]:
-        raise NotImplementedError
-
-    def attacker(self) -> Job:
-        return self.back.spawn(
-            f"exec {hostile.program()} {hostile.GUEST} "
-            f"{hostile.DEBUG}/usbback/{hostile.GUEST}", stdin=True)
 
     def begin(self) -> None:
         """The neighbour has a device, and the attacker what it needs."""

@@ -5,7 +5,6 @@ as any other that writes and verifies a disk all the time.
     class Here(Attack):
         '''Where both are, and what joins them.'''
         def neighbour(self) -> tuple[VM, str]: ...
-        def attacker(self) -> Job: ...
 
     attack = Here(Loop(vm))
     run_cases(t, "6.1", attack)
@@ -71,8 +70,9 @@ class Attack:
         raise NotImplementedError
 
     def attacker(self) -> Job:
-        """Start the program."""
-        raise NotImplementedError
+        """Start the program, beside usbback unless another class knows better."""
+        return self.back.spawn(f"exec {program()} {GUEST} {DEBUG}/usbback/{GUEST} "
+                               f"{'long' if tap.LONG else ''}", stdin=True)
 
     def start(self) -> None:
         """Both are at work from now on."""

@@ -18,7 +18,7 @@ import numbered  # noqa: E402
 import tap  # noqa: E402
 from gadget import child_node  # noqa: E402
 from usbif import Loop  # noqa: E402
-from vm import VM, Job  # noqa: E402
+from vm import VM  # noqa: E402
 
 
 class Here(hostile.Attack):
@@ -32,12 +32,6 @@ class Here(hostile.Attack):
         self.loop.load()
         busid = self.loop.attach(self.dummies.mass_storage("clean", "/tmp/clean"))
         return self.back, "/dev/" + child_node(self.back, busid, "block/sd?")
-
-    def attacker(self) -> Job:
-        return self.back.spawn(
-            f"exec {hostile.program()} {hostile.GUEST} "
-            f"{hostile.DEBUG}/usbback/{hostile.GUEST} "
-            f"{'long' if tap.LONG else ''}", stdin=True)
 
 
 def documented() -> str:
