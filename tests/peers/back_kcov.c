@@ -469,10 +469,22 @@ static void drop(void)
 	back_drop(name);
 }
 
+static void make(const char *channel)
+{
+	name = channel;
+	b.is_deaf = true;	/* we take requests ourselves */
+	back_open(&b, name, REGION, USBIF_F_ISO | USBIF_F_STREAMS |
+		  USBIF_F_SUSPEND | USBIF_F_FRAME);
+	atexit(drop);
+	driver_start();
+}
+
 static const struct guided side = {
+	.program = "back_kcov",
 	.wire_size = sizeof(struct usbif_rsp),
 	.nr_fix = NR_FIX,
 	.fresh = fresh,
+	.open = make,
 	.connect = connect,
 	.is_running = is_usable,
 	.step = do_step,
@@ -483,17 +495,5 @@ static const struct guided side = {
 
 int main(int argc, char **argv)
 {
-	if (argc != 4) {
-		fprintf(stderr, "usage: back_kcov NAME SECONDS SEED\n");
-		return 2;
-	}
-	name = argv[1];
-	cover_open();
-	b.is_deaf = true;	/* we take requests ourselves */
-	back_open(&b, name, REGION, USBIF_F_ISO | USBIF_F_STREAMS |
-		  USBIF_F_SUSPEND | USBIF_F_FRAME);
-	atexit(drop);
-	driver_start();
-	guided_run(&side, atoi(argv[2]), strtoull(argv[3], NULL, 0));
-	return 0;
+	return guided_main(&side, argc, argv);
 }

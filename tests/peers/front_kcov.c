@@ -397,10 +397,22 @@ static void drop(void)
 	front_drop(name);
 }
 
+/* The thread that makes the channel is the one whose coverage it is: cover_open(). */
+static void make(const char *channel)
+{
+	name = channel;
+	front_open(&f, name, REGION);
+	f.features = USBIF_F_ISO | USBIF_F_STREAMS | USBIF_F_SUSPEND |
+		     USBIF_F_FRAME;
+	atexit(drop);
+}
+
 static const struct guided side = {
+	.program = "front_kcov",
 	.wire_size = sizeof(struct usbif_req),
 	.nr_fix = NR_FIX,
 	.fresh = fresh,
+	.open = make,
 	.connect = connect,
 	.is_running = is_running,
 	.step = do_step,
@@ -411,16 +423,5 @@ static const struct guided side = {
 
 int main(int argc, char **argv)
 {
-	if (argc != 4) {
-		fprintf(stderr, "usage: front_kcov NAME SECONDS SEED\n");
-		return 2;
-	}
-	name = argv[1];
-	cover_open();
-	front_open(&f, name, REGION);
-	f.features = USBIF_F_ISO | USBIF_F_STREAMS | USBIF_F_SUSPEND |
-		     USBIF_F_FRAME;
-	atexit(drop);
-	guided_run(&side, atoi(argv[2]), strtoull(argv[3], NULL, 0));
-	return 0;
+	return guided_main(&side, argc, argv);
 }

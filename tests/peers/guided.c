@@ -236,14 +236,14 @@ static void check(void)
 	side->check();
 }
 
-void guided_run(const struct guided *which, unsigned int seconds, u64 seed)
+/* Until @seconds are over. */
+static void run(unsigned int seconds, u64 seed)
 {
 	u64 began = now_ns(), end = began + seconds * 1000000000ull, said = began;
 	u64 other = seed * 7919 + 1;
 	static struct input in;
 	pthread_t thread;
 
-	side = which;
 	guided_seed = seed * 2 + 1;
 	check();
 	if (pthread_create(&thread, NULL, scribbler, &other))
@@ -264,4 +264,17 @@ void guided_run(const struct guided *which, unsigned int seconds, u64 seed)
 	pthread_join(thread, NULL);
 	check();
 	say(began);
+}
+
+int guided_main(const struct guided *which, int argc, char **argv)
+{
+	side = which;
+	if (argc != 4) {
+		fprintf(stderr, "usage: %s NAME SECONDS SEED\n", side->program);
+		return 2;
+	}
+	cover_open();
+	side->open(argv[1]);
+	run(atoi(argv[2]), strtoull(argv[3], NULL, 0));
+	return 0;
 }

@@ -38,10 +38,13 @@ struct input {
 };
 
 struct guided {
+	const char *program;
 	u32 wire_size;
 	u32 nr_fix;
 	/* A step that makes sense. */
 	void (*fresh)(struct step *step);
+	/* Makes the channel. */
+	void (*open)(const char *name);
 	/* A session, to begin with. */
 	void (*connect)(void);
 	bool (*is_running)(void);
@@ -59,7 +62,7 @@ extern u64 guided_seed;
 u32 rnd(u64 *seed, u32 below);
 /* Values that are at some edge, mostly. */
 u32 odd_value(u64 *seed);
-/* Until @seconds are over. */
-void guided_run(const struct guided *side, unsigned int seconds, u64 seed);
+/* All of main(): PROGRAM NAME SECONDS SEED. */
+int guided_main(const struct guided *side, int argc, char **argv);
 
 #endif /* TESTS_PEERS_GUIDED_H */
