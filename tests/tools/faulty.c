@@ -108,6 +108,12 @@ static struct counts get_counts(void)
 	return c;
 }
 
+/* Over all bulk endpoints, in and out by turns. */
+static uint8_t bulk_endpoint(int i)
+{
+	return (i / 2 % NR_BULK + 1) | (i & 1 ? 0 : IN);
+}
+
 static void claim(void)
 {
 	unsigned int number = 0;
@@ -241,7 +247,7 @@ static void begin_unlinks(struct call *calls, int n)
 	claim();
 	set_mode(MODE_CLING, 0);
 	for (i = 0; i < n; i++) {
-		bulks[i].ep = (i / 2 % NR_BULK + 1) | (i & 1 ? 0 : IN);
+		bulks[i].ep = bulk_endpoint(i);
 		bulks[i].len = PACKET;
 		bulks[i].timeout = 50;
 		bulks[i].data = calloc(1, PACKET);
@@ -344,15 +350,20 @@ static void reap_all(int n)
 		fail("another one came back");
 }
 
+static void submit_bulks(int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		submit(i, USBDEVFS_URB_TYPE_BULK, bulk_endpoint(i), PACKET);
+}
+
 static void pull_in_queue(int n)
 {
 	long pulled;
-	int i;
 
 	claim();
-	for (i = 0; i < n; i++)
-		submit(i, USBDEVFS_URB_TYPE_BULK,
-		       (i / 2 % NR_BULK + 1) | (i & 1 ? 0 : IN), PACKET);
+	submit_bulks(n);
 	pulled = pull();
 	reap_all(n);
 	expect_soon("all", pulled);
@@ -392,9 +403,7 @@ static void full(int n)
 	int i;
 
 	claim();
-	for (i = 0; i < n; i++)
-		submit(i, USBDEVFS_URB_TYPE_BULK,
-		       (i / 2 % NR_BULK + 1) | (i & 1 ? 0 : IN), PACKET);
+	submit_bulks(n);
 	begun = now_ms();
 	get_counts();
 	expect_soon("a control request", begun);
