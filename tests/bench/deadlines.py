@@ -24,7 +24,7 @@ from faulted import Bells  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     find_device)
 from nested import KvmHost  # noqa: E402
-from usbif import SYSFS, Loop  # noqa: E402
+from usbif import SYSFS, Backend, Loop  # noqa: E402
 from workload import verify  # noqa: E402
 
 STOPWATCH = File(__file__).resolve().parent / "stopwatch.py"
@@ -118,12 +118,13 @@ class Lossy(Clock):
 
     def __init__(self, host: KvmHost, echo: Gadget) -> None:
         super().__init__(host)
-        self.loop = Loop(host)
-        self.loop.load()
+        self.back = Backend(host)
+        self.back.load()
+        host.run(f"insmod {self.back.modules}/usbfront.ko")
         self.bells = Bells(host, "bells")
-        self.rule = f"{echo.source()}:bells:0:1"
-        self.loop.rule(self.rule)
-        busid = find_device(host, echo.name, 60, other_than=echo.source())
+        self.source = echo.source()
+        self.back.rule(f"{self.source}:bells:0:1")
+        busid = find_device(host, echo.name, 60, other_than=self.source)
         self.node = child_node(host, busid, "hidraw/hidraw*")
 
     def lost(self) -> float:
@@ -136,7 +137,7 @@ class Lossy(Clock):
 
     def end(self) -> None:
         """Leave the machine as it was."""
-        self.loop.remove(self.rule.split(":", maxsplit=1)[0])
+        self.back.remove(self.source)
         self.bells.end()
         self.host.run("rmmod usbfront usbback", 60)
 
