@@ -20,10 +20,10 @@ import usbtest  # noqa: E402
 from arm64 import Machine, image  # noqa: E402
 from cache import TREE  # noqa: E402
 from gadget import Dummies, find_device  # noqa: E402
+from usbif import SYSFS  # noqa: E402
 
 SOURCES = ("Makefile", "Kbuild", "include", "ring", "usbback", "usbfront",
            "tools", "tests/shim")
-SYSFS = "/sys/bus/usb/drivers/usbback"
 ROOT = "/native"
 
 

@@ -165,7 +165,7 @@ def _modprobe(archive: Cpio, series: str, names: Iterable[str]) -> None:
                  "".join(lines).encode())
 
 
-def _modules(archive: Cpio, paths: Iterable[Path], load: bool) -> list[str]:
+def add_modules(archive: Cpio, paths: Iterable[Path], load: bool) -> list[str]:
     lines = []
     for path in paths:
         name = f"/modules/{path.name.removesuffix('.xz')}"
@@ -179,7 +179,8 @@ def shared_root(series: str) -> Path:
     """The initramfs of a guest whose root is the machine's own."""
     archive = Cpio()
     _agent(archive, series)
-    lines = _modules(archive, module_files(series, SHARED_ROOT_MODULES), True)
+    lines = add_modules(archive, module_files(series, SHARED_ROOT_MODULES),
+                        True)
     archive.file("modules.list", "".join(lines).encode())
     return _store(archive, f"root-{series}")
 
@@ -212,10 +213,10 @@ def alone(series: str, modules: Iterable[str] = (),
     archive.directory("root")
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
-    lines = _modules(archive, module_files(series, (*BASE_MODULES, *modules)),
-                     True)
+    lines = add_modules(archive,
+                        module_files(series, (*BASE_MODULES, *modules)), True)
     extra_modules = tuple(extra_modules)
-    _modules(archive, module_files(series, extra_modules), False)
+    add_modules(archive, module_files(series, extra_modules), False)
     _modprobe(archive, series, extra_modules)
     archive.file("modules.list", "".join(lines).encode())
     for target, origin in (files or {}).items():

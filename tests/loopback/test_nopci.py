@@ -30,10 +30,10 @@ import kernels  # noqa: E402
 import klog  # noqa: E402
 import tap  # noqa: E402
 from cache import TREE, compile_tool  # noqa: E402
+from vm import SCALE  # noqa: E402
 
 KERNEL = "6.1-rpi"
 BLOB = "usr/lib/linux-image-{}/bcm2835-rpi-zero.dtb"
-SCALE = float(os.environ.get("USBIF_TIMEOUT_SCALE", "1"))
 MIB = 2
 WRITTEN = (1 << 20, 128 << 10)      # where in the disk, and how much
 # The processor's instructions are older than those of the compiler's C library.
@@ -159,7 +159,7 @@ def image(data: dict[str, bytes]) -> bytes:
     archive.file("bin/busybox", kernels.busybox(KERNEL).read_bytes(), 0o755)
     for name in ("proc", "sys", "dev"):
         archive.directory(name)
-    lines = initramfs._modules(archive, initramfs.module_files(
+    lines = initramfs.add_modules(archive, initramfs.module_files(
         KERNEL, ("usb_storage", "sd_mod")), True)
     archive.file("modules.list", "".join(lines).encode())
     for name in ("usbback.ko", "usbfront.ko"):
