@@ -62,10 +62,10 @@ class Pair:
         self.load_front()
 
     def boot_guest(self, more: Iterable[str] = (), memory: int = 384,
-                   smp: int = 1) -> None:
+                   smp: int = 1, **options: Any) -> None:
         """Boot the guest; nothing is loaded."""
         self.guest = VM("guest", self.kernel, memory=memory, smp=smp,
-                        args=[*self.served.qemu_args(NAME), *more])
+                        args=[*self.served.qemu_args(NAME), *more], **options)
 
     def load_back(self) -> None:
         """What the driver VM needs after a boot, and the name of its channel."""

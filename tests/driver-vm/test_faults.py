@@ -8,19 +8,22 @@ which is usbfront in the driver VM itself and must not notice.
 
 from __future__ import annotations
 
+import errno
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
+import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import numbered  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
-from pair import Disk, Pair  # noqa: E402
+from pair import NAME, Disk, Pair  # noqa: E402
 from tap import LONG, Suite, expect, scaled, some_kernels  # noqa: E402
 from usbif import SYSFS, ivshmem_addresses  # noqa: E402
 from vm import SCALE, VM, Job  # noqa: E402
@@ -44,6 +47,24 @@ with open(f"/sys/bus/pci/devices/{sys.argv[1]}/config", "r+b", buffering=0) as f
     f.seek(at + 2)
     f.write(struct.pack("<H", word | 0x4000 * int(sys.argv[2])))
 """
+# Loads a kernel with its initramfs, and starts it, if it is not for a crash.
+KEXEC = """
+import ctypes, os, sys
+kernel, initrd, words, crash = sys.argv[1:]
+files = [os.open(name, os.O_RDONLY) for name in (kernel, initrd)]
+with open("/proc/cmdline", encoding="ascii") as f:
+    line = f"{f.read().strip()} {words}".encode() + b"\\0"
+syscall = ctypes.CDLL(None, use_errno=True).syscall
+if syscall(320, *files, len(line), line, 2 * int(crash)):
+    sys.exit(os.strerror(ctypes.get_errno()))
+if crash == "0":
+    syscall(169, 0xfee1dead, 0x28121969, 0x45584543, 0)
+"""
+# A guest that keeps a part of its memory for the kernel after a crash.
+CRASH_MIB = 256
+# What that kernel writes of the memory of the one before it.
+DUMP_KIB = 2048
+VCPUS = 64
 
 
 class Cases:
@@ -51,6 +72,7 @@ class Cases:
 
     def __init__(self, pair: Pair, scratch: Path) -> None:
         self.pair = pair
+        self.scratch = scratch
         self.disk = Disk(scratch, "disk", MIB)
         self.other = Disk(scratch, "other", MIB)
         self.disk.plug(pair.driver, 1)
@@ -74,9 +96,7 @@ class Cases:
 
     def next_guest(self) -> str:
         """Another one in its place."""
-        self.pair.guest.close()
-        self.pair.boot_guest()
-        self.pair.load_front()
+        self.replace_guest()
         return self.works()
 
     # ---- the guest
@@ -110,6 +130,76 @@ class Cases:
         after = slabs(self.pair.driver, "Slab")
         expect(after - before < 1024, f"slabs: {before} -> {after} KiB")
         return f"{times} times, slabs {before} -> {after} KiB"
+
+    # ---- the guest in another kernel, or on another machine
+
+    def another_kernel(self, words: str, crash: bool) -> Job:
+        """Load one; start it, or have it for a crash."""
+        kernel = kernels.fetch(self.pair.kernel) / "boot/vmlinuz"
+        self.pair.guest.put("/tmp/kexec.py", KEXEC.encode())
+        return self.pair.guest.spawn(
+            f"exec /usr/bin/python3 /tmp/kexec.py {kernel} "
+            f"{initramfs.shared_root(self.pair.kernel)} '{words}' {int(crash)}")
+
+    def kexec(self) -> str:
+        """In order, but with the disk in use; then by a crash."""
+        self.verify(100)
+        time.sleep(1)
+        self.another_kernel("", False)
+        self.pair.guest.wait_ready(120, boots=2)
+        self.pair.load_front()
+        told = self.works()
+        return f"{told}; after a crash {self.crash_kernel()}"
+
+    def crash_kernel(self) -> str:
+        """The guest panics, and writes its memory to the disk that it has."""
+        guest = self.replace_guest(memory=384 + CRASH_MIB,
+                                   cmdline=f"crashkernel={CRASH_MIB}M")
+        job = self.another_kernel("nr_cpus=1 reset_devices", True)
+        expect(job.wait(60) == 0, job.output())
+        self.verify(100)
+        time.sleep(1)
+        guest.allow_log("panic|Call Trace")
+        guest.spawn("sleep 0.2; echo c > /proc/sysrq-trigger")
+        guest.wait_ready(120, boots=2)
+        self.pair.load_front()
+        self.pair.back.wait(self.source, "attached", 40)
+        node = self.disk.node(guest)
+        guest.run(f"dd if=/proc/vmcore of={node} bs=64k count={DUMP_KIB // 64} "
+                  f"oflag=direct iflag=fullblock 2>&1 && cmp -n {DUMP_KIB << 10} "
+                  f"/proc/vmcore {node}", 120)
+        told = f"{DUMP_KIB} KiB of its memory on the disk, {self.works()}"
+        self.replace_guest()
+        return told
+
+    def replace_guest(self, **options: Any) -> VM:
+        """Another guest, of another kind, at the same channel."""
+        self.pair.guest.close()
+        self.pair.boot_guest(**options)
+        self.pair.load_front()
+        self.pair.back.wait(self.source, "attached", 40)
+        return self.pair.guest
+
+    def many_processors(self) -> str:
+        """With one processor each of the others runs."""
+        guest = self.replace_guest(memory=1024, smp=VCPUS, boot_timeout=600)
+        count = int(guest.run("nproc", 120).out)
+        told = verified(self.verify(8), 8, gap=4)
+        self.replace_guest()
+        return f"{count} processors, {told}"
+
+    def moved(self) -> str:
+        """A QEMU that is to take the guest over gets no channel beside it."""
+        job = self.verify(8)
+        time.sleep(1)
+        words = self.pair.served.qemu_args(NAME)
+        other = subprocess.run(
+            ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine",
+             "q35", "-accel", "tcg", "-m", "384", "-incoming", "defer", *words],
+            stderr=subprocess.PIPE, text=True, timeout=30 * SCALE, check=False)
+        expect(other.returncode == 1, f"it has ended with {other.returncode}")
+        expect(f"server sent version -{errno.EBUSY}" in other.stderr, other.stderr)
+        return f"its QEMU says: version -{errno.EBUSY}; {verified(job, 8, gap=3)}"
 
     def available(self) -> int:
         """Memory of the driver VM that is not."""
@@ -214,8 +304,9 @@ class Cases:
 
 
 SHORT = {26: Cases.killed}
-ALL = {23: Cases.shut_down, 25: Cases.panics, 27: Cases.stopped, 35: Cases.hangs,
-       41: Cases.reset_driver, 44: Cases.processors, 65: Cases.interrupts,
+ALL = {23: Cases.shut_down, 25: Cases.panics, 27: Cases.stopped, 32: Cases.kexec,
+       34: Cases.moved, 35: Cases.hangs, 41: Cases.reset_driver,
+       44: Cases.processors, 65: Cases.interrupts, 69: Cases.many_processors,
        26: Cases.killed}
 
 
