@@ -23,12 +23,13 @@ from usbif import SYSFS, ivshmem_addresses  # noqa: E402
 from vm import SCALE, VM  # noqa: E402
 
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
-           "evdev", "button")
+           "evdev", "button", "virtio_blk")
 PORTS = {"disk": "1", "kbd": "2"}
 CHANNEL = "/sys/kernel/debug/usbback/one/channel"
 # In Documentation/reliability.rst.
 FAULTS = {"guest_sleeps": ", F28", "driver_sleeps": ", F42", "unplugged": ", F14",
-          "guest_stands_still": ", F27", "restored": ", F33"}
+          "guest_stands_still": ", F27", "restored": ", F33",
+          "hibernated": ", F29"}
 
 
 class Pair:
@@ -48,10 +49,20 @@ class Pair:
         state = scratch / "state"
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", state, "1G"],
                        check=True)
-        self.guest = t.vm(self.machine(
-            "guest", "one", [],
-            ["-blockdev", f"driver=file,node-name=file,filename={state}",
-             "-blockdev", "driver=qcow2,node-name=state,file=file"]))
+        swap = scratch / "swap"
+        with open(swap, "wb") as f:
+            f.truncate(1 << 30)
+        self.guest_args = [
+            "-blockdev", f"driver=file,node-name=file,filename={state}",
+            "-blockdev", "driver=qcow2,node-name=state,file=file",
+            "-drive", f"file={swap},if=virtio,format=raw"]
+        self.suite = t
+        self.boot_guest()
+
+    def boot_guest(self) -> None:
+        """Nothing of ours is loaded."""
+        self.guest = self.suite.vm(self.machine("guest", "one", [],
+                                                self.guest_args))
 
     def usbctl(self, words: str) -> str:
         """usbctl on this machine."""
@@ -198,6 +209,28 @@ class Pair:
         self.node = self.disk()
         self.compare()
 
+    def hibernated(self) -> str:
+        """A guest that was switched off wakes up in another QEMU with its disk
+        as after a replug. Its agent goes on in the middle of what it did."""
+        self.compare()
+        self.guest.run("mkswap /dev/vda && swapon /dev/vda")
+        self.guest.spawn("echo shutdown > /sys/power/disk; "
+                         "echo disk > /sys/power/state")
+        self.guest.wait_dead(120)
+        self.guest.close()
+        self.driver.wait_for(f"test $(grep -c waiting-guest {SYSFS}/vports) = 2")
+        self.boot_guest()
+        device = self.guest.run("cat /sys/class/block/vda/dev").out.strip()
+        self.guest.spawn(f"echo {device} > /sys/power/resume")
+        self.guest.wait_log("PM: hibernation: hibernation exit", 120)
+        self.guest.renumber()
+        self.guest.run("test -e /tmp/image && swapoff /dev/vda")
+        self.driver.wait_for(f"test $(grep -c ' attached' {SYSFS}/vports) = 2", 60)
+        time.sleep(3)
+        self.node = self.disk()
+        self.compare()
+        return "compared"
+
     def session(self) -> str:
         """Number of the session that runs."""
         return self.driver.run("grep -o '^session [0-9]*' " + CHANNEL).out.strip()
@@ -266,7 +299,8 @@ def main() -> None:
                              pair.guest_stands_still,
                              pair.driver_stands_still, pair.key_wakes,
                              pair.replugged, pair.unplugged,
-                             *([pair.restored] if tap.LONG else [])):
+                             *([pair.restored, pair.hibernated]
+                               if tap.LONG else [])):
                     t.case(f"{series}: {case.__name__}"
                            f"{FAULTS.get(case.__name__, '')}", case)
                 pair.guest.close()

@@ -488,6 +488,12 @@ class VM:
             job.close_input()
         return job
 
+    def renumber(self) -> None:
+        """The agent is one that another QEMU had, and still has jobs of then."""
+        with self._cond:
+            self._jobs.clear()
+            self._ids = itertools.count(1 << 16)
+
     def run(self, cmd: str, timeout: float = 30, check: bool = True,
             stdin: bytes | None = None) -> Result:
         """Run a command to its end."""
