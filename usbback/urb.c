@@ -576,6 +576,16 @@ void usbback_urb_inactive(struct usbback_slot *slot)
 }
 
 /*
+ * Memory, or room for DMA, which the USB core tells by -EAGAIN. From periodic endpoints that
+ * may as well be about time, and they would be late.
+ */
+static bool is_shortage(const struct usbback_slot *slot, int ret)
+{
+	return ret == -ENOMEM ||
+	       (ret == -EAGAIN && slot->req.type != USBIF_TYPE_ISO);
+}
+
+/*
  * No memory: the host controller's or ours. Tried again when something else has
  * ended, else after a while. Ten times, but not counted are tries that came early, nor
  * while another request, which will end, has the reserve.
@@ -638,7 +648,7 @@ static bool submitted(struct usbback_slot *slot, int ret)
 		park_again(slot);
 		return true;
 	}
-	if (ret == -ENOMEM && !slot->kill && retry_later(slot))
+	if (is_shortage(slot, ret) && !slot->kill && retry_later(slot))
 		return false;
 	refuse_start(slot, ret);
 	return true;
