@@ -79,14 +79,15 @@ class Attack(Peer):
     def spent(self, command: str) -> float:
         """Share of a processor that the thread takes during a command."""
         def used() -> tuple[float, int]:
-            out = self.vm.run("cat /proc/uptime "
-                              "/proc/$(pgrep -x usbfront/peer)/schedstat").out
-            return float(out.split()[0]), int(out.split()[2])
+            up, stat = self.vm.run("cat /proc/uptime /proc/$(pgrep -x "
+                                   "usbfront/peer)/stat").out.splitlines()
+            ticks = stat.rpartition(")")[2].split()[11:13]
+            return float(up.split()[0]), sum(map(int, ticks))
 
         begun, before = used()
         self.tell(command)
         ended, after = used()
-        return (after - before) / 1e9 / (ended - begun)
+        return (after - before) / 100 / (ended - begun)
 
     def run(self, case: Callable[[Attack], str | None]) -> str | None:
         """One attack; the other hardware must not notice."""

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Memory that there is not enough of, by the numbers (F) of Documentation/reliability.rst:
+for DMA on the host, and for the processes of one guest of two.
+
+In long runs only.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import numbered  # noqa: E402
+import tap  # noqa: E402
+from faulted import DEBUG, idle  # noqa: E402
+from gadget import Dummies, child_node, load_drivers  # noqa: E402
+from uas import MIB, Disk  # noqa: E402
+from usbif import Loop  # noqa: E402
+from vm import VM  # noqa: E402
+from workload import verified, verify  # noqa: E402
+
+# All DMA goes through so many buffers of 2 KiB, the least that there can be.
+BOUNCE = "swiotlb=512,force"
+FIO = ("fio --name=load --filename={node} --direct=1 --rw=randrw --bs=256k "
+       "--iodepth=14 --ioengine=libaio --allow_file_create=0 --verify=crc32c "
+       "--verify_fatal=1 --size=24M --loops=1000 --runtime={seconds} --time_based "
+       "--minimal 2>&1")
+CGROUP = "/tmp/cgroup"
+LIMIT_MIB = 12
+OTHER_MIB = 8
+
+
+class Cases:
+    """A guest with a UAS disk."""
+
+    def __init__(self, vm: VM, loop: Loop) -> None:
+        self.vm = vm
+        self.loop = loop
+        self.disk = Disk(vm, loop, "xhci")
+
+    def begin(self) -> str:
+        """The guest's block device."""
+        if self.disk.busid:
+            self.end()
+        self.disk.plug()
+        child_node(self.vm, self.disk.busid, "block/sd?")
+        return "/dev/" + child_node(self.vm, self.disk.route(), "block/sd?", 30)
+
+    def end(self) -> None:
+        """Nothing of it is left."""
+        idle(self.vm, self.loop.NAME)
+        self.loop.remove(self.disk.busid)
+        self.disk.unplug()
+        self.disk.busid = ""
+
+    def counter(self, name: str) -> int:
+        """Of the channel, at the backend."""
+        text = self.vm.get(f"{DEBUG}/usbback/{self.loop.NAME}/channel").decode()
+        found = re.search(rf"^{name} (\d+)$", text, re.M)
+        assert found
+        return int(found[1])
+
+    def dma(self) -> str:
+        """Requests wait for others to end; the guest has no error."""
+        node = self.begin()
+        before, since = self.counter("retries"), self.vm.mark()
+        self.vm.run(FIO.format(node=node, seconds=20), 120)
+        log = self.vm.klog(since)
+        tap.expect("swiotlb buffer is full" in log, "there was room for all")
+        tap.expect("reset" not in log, "there was a reset")
+        retries = self.counter("retries") - before
+        tap.expect(retries > 0, "nothing was tried again")
+        self.end()
+        return f"{retries} requests tried again"
+
+    def limited(self) -> str:
+        """A guest whose processes may have less memory than they read."""
+        node = self.begin()
+        vm, dummies = self.vm, Dummies(self.vm, 1)
+        vm.run(f"mkdir -p {CGROUP} && mount -t cgroup2 cgroup2 {CGROUP} && "
+               f"echo +memory > {CGROUP}/cgroup.subtree_control && "
+               f"mkdir {CGROUP}/guest && "
+               f"echo {LIMIT_MIB}M > {CGROUP}/guest/memory.max && "
+               f"truncate -s {OTHER_MIB}M /tmp/other && "
+               f"cp /share/{self.disk.image.name} /tmp/image", 60)
+        other = dummies.mass_storage("other", "/tmp/other")
+        vm.run("usbctl loop neighbour", 20)
+        source = other.source()
+        self.loop.rule(f"{source}:neighbour:0:1")
+        self.loop.wait(source, "attached")
+        near = "/dev/" + child_node(vm, self.loop.virtual(other), "block/sd?", 30)
+        seconds = 20
+        job = verify(vm, near, OTHER_MIB, seconds)
+        load = vm.spawn(
+            f"echo $$ > {CGROUP}/guest/cgroup.procs; while cmp {node} "
+            "/tmp/image; do echo same; done", stdin=False)
+        told = verified(job, seconds, gap=2)
+        tap.expect(load.rc is None, load.output())
+        load.kill(9)
+        events = vm.get(f"{CGROUP}/guest/memory.events").decode()
+        times = load.output().count("same")
+        tap.expect(times > 0, "nothing was read")
+        most = int(re.search(r"^max (\d+)$", events, re.M)[1])
+        tap.expect(most > 0 and "oom_kill 0" in events, events)
+        self.loop.remove(source)
+        self.end()
+        return f"{times} times {MIB} MiB, {most} times at the limit; {told}"
+
+
+def run(t: tap.Suite, series: str) -> None:
+    """Both on one kernel."""
+    vm = t.vm(VM(f"memory-{series}", kernel=series, memory=768, smp=2,
+                 devices=["qemu-xhci,id=xhci,p2=4,p3=4"], cmdline=BOUNCE))
+    load_drivers(vm)
+    loop = Loop(vm)
+    loop.load()
+    cases, titles = Cases(vm, loop), numbered.titles("F")
+    for number, case in {61: cases.dma, 55: cases.limited}.items():
+        t.case(f"{series} F{number} {titles.get(number)}", case)
+    vm.close()
+
+
+def main() -> None:
+    with tap.Suite() as t:
+        for series in tap.some_kernels("6.1") if tap.LONG else ():
+            run(t, series)
+
+
+if __name__ == "__main__":
+    main()
