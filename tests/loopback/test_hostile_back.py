@@ -9,6 +9,7 @@ all the time; it must not see an error and not stand still.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Callable
@@ -359,6 +360,26 @@ def descriptors(peer: Attack) -> None:
     peer.tell(f"plug {DISK} high")
 
 
+def released(peer: Attack) -> str:
+    """What nobody has answered keeps its blocks, and gives them back then."""
+    def used() -> int:
+        every, free = re.search(r"^pool: blocks (\d+) free (\d+)", peer.vm.get(
+            DEBUG).decode(), re.M).groups()
+        return int(every) - int(free)
+
+    busid = peer.sink()
+    peer.tell("stubborn 1")
+    peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"), 30, check=False)
+    lost, kept = peer.count("lost"), used()
+    tap.expect(lost and kept, f"{lost} lost, {kept} blocks in use")
+    peer.tell("stubborn 0")
+    peer.vm.wait_for(f"grep -qx 'late {lost}' {DEBUG}")
+    tap.expect_equal(used(), 0, "blocks in use")
+    usbtest.run(peer.vm, busid, 2)
+    peer.unplug(SINK)
+    return f"{lost} answered late, {kept} blocks"
+
+
 # ---- events, sessions
 
 def storm(peer: Attack) -> str:
@@ -412,7 +433,7 @@ CASES = {
     87: bad_ids, 88: twice, 89: rewritten_completions, 90: long_actual,
     91: long_out, 92: statuses, 95: rewritten_data, 96: leaks, 97: front_words,
     98: strange_ports, 99: flapping, 100: swapped, 101: no_reset,
-    102: honest.late_answers, 104: deaf, 105: descriptors, 106: storm,
+    102: honest.late_answers, 103: released, 104: deaf, 105: descriptors, 106: storm,
     107: epochs, 108: vanishes, 109: old_image, 110: other_features,
 }
 
