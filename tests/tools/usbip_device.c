@@ -65,6 +65,7 @@ static int sock;
 static struct request *queue, **queue_end = &queue;
 static struct endpoint endpoints[2][NR_EPS];
 static uint8_t configuration, settings[NR_INTERFACES];
+static uint32_t last_submit;	/* its seqnum */
 
 static void die(const char *what)
 {
@@ -544,6 +545,7 @@ static void take_submit(const struct header *h)
 	if (!r || length > MAX_DATA || packets > MAX_PACKETS || h->ep >= NR_EPS)
 		die("request");
 	r->h = *h;
+	last_submit = h->seqnum;
 	r->data = calloc(1, length + 2);
 	if (h->direction == DIR_OUT)
 		receive(r->data, length);
@@ -584,16 +586,30 @@ static void unlink_one(const struct header *h)
 static struct header unlinks[MAX_UNLINKS];
 static unsigned int nr_unlinks;
 
+/*
+ * Its thread sends what is to be submitted, and then what is to be unlinked: vhci_hcd may
+ * unlink a request before it submits it. Whoever answers that such a request has ended
+ * already hears of it later, and never again that it is to end.
+ */
+static bool is_early(const struct header *h)
+{
+	return (int32_t)(h->words[0] - last_submit) > 0;
+}
+
 /* Those that nobody would hear of have to wait. */
 static void unlink_all(void)
 {
-	unsigned int i;
+	unsigned int i, left = 0;
 
 	if (device->clings && device->clings())
 		return;
-	for (i = 0; i < nr_unlinks; i++)
-		unlink_one(&unlinks[i]);
-	nr_unlinks = 0;
+	for (i = 0; i < nr_unlinks; i++) {
+		if (is_early(&unlinks[i]))
+			unlinks[left++] = unlinks[i];
+		else
+			unlink_one(&unlinks[i]);
+	}
+	nr_unlinks = left;
 }
 
 static void take_unlink(const struct header *h)
