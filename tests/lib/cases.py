@@ -25,15 +25,18 @@ HEAD = """.. SPDX-License-Identifier: GPL-2.0
 Numbered cases, as tested
 =========================
 
-What became of the cases of reliability.rst in the run that testing.rst names, all programs
-and kernels together.
+What became of the cases of Documentation/reliability.rst, which says of each what must
+happen, in the run that Documentation/testing.rst names, all programs and kernels together.
+Where a number stands behind a name that is a counter of usbback (``sessions``,
+``violations``, ``refused_...``) or usbfront (``broken``, ``lost``, ``late``) in debugfs,
+and how much it grew in the case.
 """
 LINE = re.compile(r"^(?P<program>[\w-]+/\w+): (?P<good>ok|not ok) \d+ - "
                   r"(?P<text>.*?)(?: # (?P<remark>.*))?$", re.M)
 NUMBER = re.compile(r"\b([HF])(\d+)\b")
 # What a case took is no finding.
 TIME = re.compile(r"(?:, |^)[\d.]+ s$")
-WIDTHS = (6, 8, 8, 34, 70)
+WIDTHS = (6, 44, 8, 8, 32, 60)
 
 
 class Row(NamedTuple):
@@ -65,24 +68,30 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def cells(case: str, found: list[Row]) -> list[list[str]]:
+def escaped(text: str) -> str:
+    """What means something to docutils does not."""
+    return re.sub(r"([*`|\\]|_\b)", r"\\\1", text)
+
+
+def cells(case: str, title: str, found: list[Row]) -> list[list[str]]:
     """One row of the table."""
     programs = " ".join(dict.fromkeys(row.program for row in found))
     remarks = [row.remark for row in found if row.remark]
     passed = sum(row.good for row in found)
-    return [[case], [str(passed)], [str(len(found) - passed)],
-            wrapped(programs, WIDTHS[3]),
-            wrapped(remarks[-1] if remarks else "", WIDTHS[4])]
+    columns = (case, title, str(passed), str(len(found) - passed), programs,
+               remarks[-1] if remarks else "")
+    return [wrapped(escaped(text), width)
+            for text, width in zip(columns, WIDTHS)]
 
 
 def table(found: dict[tuple[str, int], list[Row]], letter: str) -> str:
     """All cases with that letter, also those that were not run."""
     rule = "  ".join("=" * width for width in WIDTHS)
     lines = [rule, "  ".join(f"{word:{width}}" for word, width in zip(
-        ("case", "passed", "failed", "programs", "seen"), WIDTHS)).rstrip(),
-        rule]
-    for number in sorted(numbered.titles(letter)):
-        parts = cells(f"{letter}{number}", found.get((letter, number), []))
+        ("case", "what happens", "passed", "failed", "programs", "seen"),
+        WIDTHS)).rstrip(), rule]
+    for number, title in sorted(numbered.titles(letter).items()):
+        parts = cells(f"{letter}{number}", title, found.get((letter, number), []))
         for i in range(max(map(len, parts))):
             lines.append("  ".join(
                 f"{part[i] if i < len(part) else '':{width}}"

@@ -35,6 +35,7 @@ LOG = f"{GUEST}: protocol violated|{GUEST}: session"
 HOURS = 4 * 3600
 PAUSE_MS = 50
 LOG_FLOOD = 73
+COUNTERS = r"sessions|violations|stalls|paced|limited|refused_\w+"
 # What it says, beside the end of a case, and wants to have done.
 WORDS = r"H\d+ [^\n]*|unplug|plug other|plug|counter \w+|ring_start \d+"
 
@@ -103,20 +104,26 @@ class Attack:
         told = self.told(begin)
         tap.expect(told.endswith(" held"), told)
 
-    def case(self, number: int) -> None:
-        """The same; the neighbour must not notice."""
+    def channel(self) -> str:
+        """What usbback says of the attacker's channel."""
+        return self.back.run(f"cat {DEBUG}/usbback/{GUEST}/channel").out
+
+    def case(self, number: int) -> str:
+        """The same; the neighbour must not notice. What usbback has counted."""
+        before = self.channel()
         self.held(number)
         tap.expect_equal(self.clean.rc, None,
                          f"end of the neighbour ({self.clean.output()[-300:]})")
+        return numbered.told(before, self.channel(), COUNTERS)
 
     def flood(self, number: int) -> str:
         """The same for what would fill the log."""
         said, begun = self.said(), time.monotonic()
-        self.case(number)
+        counted = self.case(number)
         most = (1 + (time.monotonic() - begun) / 5) * LINES
         said = self.said() - said
         tap.expect(said <= most, f"{said} lines in the log")
-        return f"{said} lines"
+        return f"{said} lines, {counted}"
 
     def told(self, begin: int) -> str:
         """What the program says of a case; what it wants until then is done."""

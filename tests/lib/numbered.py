@@ -4,6 +4,7 @@
     cases = titles()                    # {17: "completions that are ...", ...}
     faults = titles("F")
     where = shown()                     # {26: "...``test_nested``...", ...}
+    text = told(before, after, "sessions|refused_.*")    # of debugfs: "sessions 2"
 
 A peer that runs cases by number lists those that it has: numbers(program).
 """
@@ -32,6 +33,18 @@ def shown() -> dict[int, list[str]]:
     return {int(number): re.findall(r"``(?:tests/)?([\w-]+/test_\w+)", body)
             for number, body
             in re.findall(r"^F(\d+): .+\n((?:\t.+\n)+)", text, re.M)}
+
+
+def told(before: str, after: str, names: str) -> str:
+    """Which counters of a file in debugfs have grown, and by how much."""
+    def counters(text: str) -> dict[str, int]:
+        return {name: int(count) for name, count
+                in re.findall(rf"^({names}) (\d+)$", text, re.M)}
+
+    old = counters(before)
+    grown = {name: count - old.get(name, 0)
+             for name, count in counters(after).items()}
+    return ", ".join(f"{name} {count}" for name, count in grown.items() if count > 0)
 
 
 def numbers(program: Path) -> list[int]:

@@ -39,6 +39,7 @@ F_STREAMS = 2
 # Words of a completion.
 STATUS, ACTUAL = 2, 3
 EREMOTEIO = 121
+COUNTERS = "sessions|broken|lost|late|paced"
 
 
 class Attack(Peer):
@@ -90,13 +91,19 @@ class Attack(Peer):
         ended, after = used()
         return (after - before) / 100 / (ended - begun)
 
-    def run(self, case: Callable[[Attack], str | None]) -> str | None:
+    def run(self, case: Callable[[Attack], str | None]) -> str:
         """One attack; the other hardware must not notice."""
+        before = self.channel()
         told = case(self)
         tap.expect_equal(self.clean.rc, None,
                          f"end of the other disk ({self.clean.output()[-300:]})")
+        counted = numbered.told(before, self.channel(), COUNTERS)
         self.still_good()
-        return told
+        return "; ".join(filter(None, (told, counted)))
+
+    def channel(self) -> str:
+        """What usbfront says of its channel, if it has any."""
+        return self.vm.run(f"cat {DEBUG}", check=False).out
 
     def finish(self) -> str:
         """The other disk has gone on all the time."""
