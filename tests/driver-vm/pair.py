@@ -54,17 +54,19 @@ class Pair:
               driver_memory: int = 384, guest_memory: int = 384,
               smp: int = 1) -> None:
         """Boot both, with these further arguments, and join them."""
+        self.smp = smp
         self.driver = VM(
             "driver", self.kernel, memory=driver_memory, devices=[CONTROLLER], smp=smp,
             args=[*self.served.qemu_args(f"--backend {NAME}"), *driver])
-        self.boot_guest(guest, guest_memory, smp)
+        self.boot_guest(guest, guest_memory)
         self.load_back()
         self.load_front()
 
     def boot_guest(self, more: Iterable[str] = (), memory: int = 384,
-                   smp: int = 1, **options: Any) -> None:
-        """Boot the guest; nothing is loaded."""
-        self.guest = VM("guest", self.kernel, memory=memory, smp=smp,
+                   smp: int = 0, **options: Any) -> None:
+        """Boot the guest, with as many processors as the driver VM if nothing else
+        is said; nothing is loaded."""
+        self.guest = VM("guest", self.kernel, memory=memory, smp=smp or self.smp,
                         args=[*self.served.qemu_args(NAME), *more], **options)
 
     def load_back(self) -> None:
