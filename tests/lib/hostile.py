@@ -43,7 +43,8 @@ WORDS = r"H\d+ [^\n]*|unplug|plug other|plug|counter \w+|ring_start \d+"
 def program() -> Path:
     """The hostile frontend."""
     return compile_peer("front_hostile", "front", "hostile_words",
-                        "hostile_requests", "hostile_ends", "hostile_floods")
+                        "hostile_requests", "hostile_iso", "hostile_ends",
+                        "hostile_floods")
 
 
 def source(device: Gadget | Iso) -> str:

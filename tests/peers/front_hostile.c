@@ -34,7 +34,7 @@ static char remark[400];
 static bool is_ready;
 
 static const struct hostile_case * const groups[] = {
-	hostile_words, hostile_requests, hostile_ends, hostile_floods,
+	hostile_words, hostile_requests, hostile_iso, hostile_ends, hostile_floods,
 };
 
 /* ---- what is said ---- */

@@ -12,7 +12,16 @@
 
 #define SILENCE_MS	100	/* for what must not come */
 #define PROMPT_MS	3000	/* for what must */
+#define TABLE_BLOCK	90
+#define DATA_BLOCK	100
 #define PIPE_BLOCK	16	/* blocks from here on are the cases' */
+
+/* A request with one field changed, and how it must end. */
+#define CHANGED(change, status) do {			\
+	struct usbif_req w = good_wire();		\
+	change;						\
+	wants_wire(#change, &w, USBIF_ST_##status);	\
+} while (0)
 
 struct hostile_case {
 	unsigned int number;
@@ -21,7 +30,8 @@ struct hostile_case {
 
 /* By number, ending with an empty one. */
 extern const struct hostile_case hostile_words[], hostile_requests[],
-				 hostile_ends[], hostile_floods[];
+				 hostile_iso[], hostile_ends[],
+				 hostile_floods[];
 
 extern struct front f;
 extern struct front_dev disk;	/* port 1: says nothing unless asked */
@@ -52,6 +62,10 @@ void cancel(u32 id, unsigned int status);
 void wants_end(u32 id, unsigned int status);
 void restart(const struct front_dev *dev, u8 endpoint);
 void configure(const struct front_dev *dev);
+
+/* A good one of two packets, with its table; its endpoint is there in setting 1 only. */
+struct usbif_request iso_request(void);
+void set_setting(u32 setting);
 
 /* The backend calls the session broken; or ends it. */
 void wants_broken(const char *what, u32 error);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Cases of front_hostile: the fields of requests, control transfers, isochronous
- * packets; 21 to 60. A case begins with a request that is good but for one thing.
+ * Cases of front_hostile: the fields of requests, control transfers; 21 to 56. A case begins with a request that is good but for one thing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,15 +11,6 @@
 #include "front_hostile.h"
 
 #define INTERRUPT_IN	0x81	/* of the keyboard */
-#define TABLE_BLOCK	90
-#define DATA_BLOCK	100
-
-/* A request with one field changed, and how it must end. */
-#define CHANGED(change, status) do {			\
-	struct usbif_req w = good_wire();		\
-	change;						\
-	wants_wire(#change, &w, USBIF_ST_##status);	\
-} while (0)
 
 static struct usbif_request bulk_in(void)
 {
@@ -182,37 +172,6 @@ static void other_direction(void)
 	wants("IN on an OUT endpoint", &req, USBIF_ST_NOENT);
 }
 
-/* The address of the isochronous IN endpoint, which is there in setting 1 only. */
-static u8 iso_endpoint(void)
-{
-	const u8 *d = strm.config;
-	u32 left = strm.config_len;
-
-	for (; left >= 7 && d[0] >= 2 && d[0] <= left; left -= d[0], d += d[0])
-		if (d[1] == 5 && (d[3] & 3) == USBIF_TYPE_ISO && d[2] & 0x80)
-			return d[2];
-	die("no isochronous endpoint");
-}
-
-static struct usbif_request iso(void)
-{
-	struct usbif_request req = front_bulk(&strm, 7, iso_endpoint(), 512,
-					      DATA_BLOCK);
-	struct usbif_iso_packet *table = front_block(&f, TABLE_BLOCK);
-
-	req.type = USBIF_TYPE_ISO;
-	req.interval = 1;
-	req.flags = USBIF_REQ_ISO_ASAP;
-	req.nr_packets = 2;
-	req.table_block = TABLE_BLOCK;
-	req.table_length = usbif_table_size(1, 2);
-	table[0].offset = 0;
-	table[0].length = 256;
-	table[1].offset = 256;
-	table[1].length = 256;
-	return req;
-}
-
 static void other_type(void)
 {
 	struct usbif_request req = bulk_in();
@@ -220,7 +179,7 @@ static void other_type(void)
 	req.type = USBIF_TYPE_INTERRUPT;
 	req.interval = 1;
 	wants("interrupt on a bulk endpoint", &req, USBIF_ST_INVALID);
-	req = iso();
+	req = iso_request();
 	req.port = sink.port;
 	req.port_epoch = sink.epoch;
 	req.endpoint = sink.bulk_in;
@@ -413,25 +372,17 @@ static void intervals(void)
 	wants("interval of a bulk transfer", &req, USBIF_ST_INVALID);
 }
 
-static void set_setting(u32 setting)
-{
-	struct usbif_request req = front_req(&strm, 8, USBIF_OP_SET_INTERFACE);
-
-	req.arg1 = setting;
-	wants("set interface", &req, USBIF_ST_OK);
-}
-
 static void start_frames(void)
 {
 	static const u32 frames[] = { 1, 0x7fffffff, 0x80000000, 0xffffffff };
-	struct usbif_request req = iso();
+	struct usbif_request req = iso_request();
 	struct usbif_response rsp;
 	unsigned int i;
 
 	wants("an endpoint of another setting", &req, USBIF_ST_NOENT);
 	set_setting(1);
 	for (i = 0; i < 4; i++) {
-		req = iso();
+		req = iso_request();
 		req.start_frame = frames[i];
 		wants("frame and as soon as possible", &req, USBIF_ST_INVALID);
 		req.flags = 0;
@@ -650,112 +601,6 @@ static void own_descriptors(void)
 	wants("an endpoint it never had", &req, USBIF_ST_NOENT);
 }
 
-/* ---- isochronous ---- */
-
-static void packet_counts(void)
-{
-	static const u16 counts[] = { 0, 1, 3, 1025, 0x7fff, 0xffff };
-	struct usbif_request req;
-	unsigned int i;
-
-	for (i = 0; i < 6; i++) {
-		req = iso();
-		req.nr_packets = counts[i];
-		wants("packets", &req, USBIF_ST_INVALID);
-		req.table_length = usbif_table_size(1, counts[i]);
-		if (counts[i] - 1u >= 1024)
-			wants("packets, with a table", &req, USBIF_ST_INVALID);
-	}
-	CHANGED(w.nr_packets = 1, INVALID);
-}
-
-static void wants_packets(u32 offset0, u32 length0, u32 offset1, u32 length1)
-{
-	struct usbif_iso_packet *table = front_block(&f, TABLE_BLOCK);
-	struct usbif_request req = iso();
-
-	usbif_word_write(&table[0].offset, offset0);
-	usbif_word_write(&table[0].length, length0);
-	usbif_word_write(&table[1].offset, offset1);
-	usbif_word_write(&table[1].length, length1);
-	wants("packets", &req, USBIF_ST_INVALID);
-}
-
-static void packet_places(void)
-{
-	struct usbif_response rsp;
-	struct usbif_request req;
-
-	set_setting(1);
-	wants_packets(0, 256, 255, 256);
-	wants_packets(256, 256, 0, 256);
-	wants_packets(0, 256, 256, 257);
-	wants_packets(0, 256, 513, 0);
-	wants_packets(0, 0xffffffff, 256, 256);
-	wants_packets(0, 256, 0xffffffff, 2);
-	wants_packets(0xfffffff0, 0x20, 0xfffffff0, 0x20);
-	/* Longer than a packet can be: the host controller's to say. */
-	req = iso();
-	req.length = 65536;
-	req.ranges[0].length = 65536;
-	((struct usbif_iso_packet *)front_block(&f, TABLE_BLOCK))[1].length = 65280;
-	front_submit(&f, &req);
-	check(front_wait(&f, 7, &rsp, PROMPT_MS) && rsp.status, "a long packet");
-	set_setting(0);
-}
-
-static void flip_table(u32 random)
-{
-	__le32 *word = front_block(&f, TABLE_BLOCK);
-
-	usbif_word_write(word + random % 8, random);
-}
-
-static void flipped_table(void)
-{
-	unsigned int i, rounds = is_long ? 5000 : 200;
-	struct usbif_response rsp;
-	struct usbif_request req;
-	struct flipper flipper;
-
-	set_setting(1);
-	flip_start(&flipper, flip_table, 0);
-	for (i = 0; i < rounds; i++) {
-		req = iso();
-		front_submit(&f, &req);
-		if (!front_wait(&f, 7, &rsp, PROMPT_MS)) {
-			check(false, "request %u does not end", i);
-			break;
-		}
-		check(rsp.error_count <= 2 && rsp.actual <= 512,
-		      "%u errors, %u octets", rsp.error_count, rsp.actual);
-	}
-	flip_stop(&flipper);
-	set_setting(0);
-}
-
-static void many_iso(void)
-{
-	u32 id, most = f.lay.nr_requests - 32;
-	struct usbif_iso_packet *table;
-	struct usbif_request req;
-	struct usbif_response rsp;
-
-	set_setting(1);
-	for (id = 16; id < most; id++) {
-		req = iso();
-		req.id = id;
-		req.ranges[0].block = DATA_BLOCK + 2 * id;
-		req.table_block = DATA_BLOCK + 2 * id + 1;
-		table = front_block(&f, req.table_block);
-		memcpy(table, front_block(&f, TABLE_BLOCK), 16);
-		front_submit(&f, &req);
-	}
-	for (id = 16; id < most; id++)
-		check(front_wait(&f, id, &rsp, PROMPT_MS), "request %u", id);
-	set_setting(0);
-}
-
 const struct hostile_case hostile_requests[] = {
 	{ 21, operations },
 	{ 22, reserved_octets },
@@ -790,9 +635,5 @@ const struct hostile_case hostile_requests[] = {
 	{ 52, features },
 	{ 53, hub_requests },
 	{ 56, own_descriptors },
-	{ 57, packet_counts },
-	{ 58, packet_places },
-	{ 59, flipped_table },
-	{ 60, many_iso },
 	{ 0, NULL },
 };

@@ -13,6 +13,7 @@
  *   2  isochronous: each packet begins with its sequence number (little-endian, 32
  *	bits), the rest follows from that; what comes in is checked for the same
  *   3  interrupt: as bulk
+ *   4  with MAXP: isochronous, in only, with packets of no length
  *
  * Vendor requests to the device:
  *   0x5b, 0x5c	 write and read back, as usbtest wants it
@@ -87,17 +88,31 @@ static void add_endpoint(uint8_t address, uint8_t type)
 	usbip_add_endpoint(&ep);
 }
 
+/* One that has packets of no length, as some real devices do. */
+static void add_silent(void)
+{
+	struct usbip_endpoint ep = {
+		.address = NR_EPS | USBIP_DIR_IN,
+		.attributes = USBIP_ISO,
+		.interval = 1,
+	};
+
+	usbip_add_endpoint(&ep);
+}
+
 static void describe(void)
 {
 	static const uint8_t types[] = { 0, USBIP_BULK, USBIP_ISO, USBIP_INTERRUPT };
 	uint8_t ep;
 
 	USBIP_ADD(9, 4, 0, 0, 0, 0xff, 0, 0, 0);
-	USBIP_ADD(9, 4, 0, 1, 6, 0xff, 0, 0, 0);
+	USBIP_ADD(9, 4, 0, 1, small ? 7 : 6, 0xff, 0, 0, 0);
 	for (ep = 1; ep < NR_EPS; ep++) {
 		add_endpoint(ep | USBIP_DIR_IN, types[ep]);
 		add_endpoint(ep, types[ep]);
 	}
+	if (small)
+		add_silent();
 }
 
 /* ---- requests to the device ---- */
