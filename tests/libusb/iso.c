@@ -42,6 +42,8 @@ static enum mode mode;
 static int packets, nr_transfers, packet_length, every, kind;
 static bool in, resubmit, checked;
 static int left, active, ended;
+static int seconds;
+static time_t until;
 static uint32_t next_seq;	/* IN: expected; OUT: to be sent */
 static bool has_seq;
 static unsigned int pending;	/* errors since the last good packet */
@@ -57,6 +59,8 @@ static void option(int letter, const char *value)
 		packets = atoi(value);
 	else if (letter == 'e' && sscanf(value, "%d:%d", &every, &kind) != 2)
 		die("-e %s: not EVERY:KIND", value);
+	else if (letter == 't')
+		seconds = atoi(value);
 	for (i = 0; letter == 'M' && i < ARRAY_SIZE(modes); i++)
 		if (!strcmp(value, modes[i]))
 			mode = i;
@@ -80,11 +84,12 @@ static bool fits(libusb_device *device)
 static const struct program program = {
 	.name = "iso",
 	.summary = "isochronous transfers, each packet checked",
-	.letters = "p:M:e:",
+	.letters = "p:M:e:t:",
 	.help = "  -p PACKETS    of a transfer\n"
 		"  -M MODE       in, out, cancel, unplug, unplug-out; all that is possible if\n"
 		"                not given\n"
-		"  -e N:KIND     one in N packets goes wrong (emulated device only)\n",
+		"  -e N:KIND     one in N packets goes wrong (emulated device only)\n"
+		"  -t SECONDS    of in and out, in place of a count\n",
 	.option = option,
 	.fits = fits,
 };
@@ -178,6 +183,11 @@ static void submit(struct libusb_transfer *t)
 		active++;
 }
 
+static bool goes_on(void)
+{
+	return seconds ? time(NULL) < until : --left >= nr_transfers;
+}
+
 static void LIBUSB_CALL done(struct libusb_transfer *t)
 {
 	active--;
@@ -199,7 +209,7 @@ static void LIBUSB_CALL done(struct libusb_transfer *t)
 		seen.gone++;
 		return;
 	}
-	if (resubmit && --left >= nr_transfers)
+	if (resubmit && goes_on())
 		submit(t);
 }
 
@@ -311,6 +321,7 @@ static void begin(bool is_in)
 	next_seq = 0;
 	has_seq = false;
 	pending = 0;
+	ended = 0;
 	resubmit = false;
 	if (checked)
 		vendor(0x62, 0, 0);
@@ -357,9 +368,12 @@ static void stream(bool is_in, int count, int one_in, int of_kind)
 	if (checked)
 		vendor(in ? 0x60 : 0x61, one_in, of_kind);
 	left = count;
+	until = time(NULL) + seconds;
 	resubmit = true;
 	start();
 	events_until(&active, 0, &ended);
+	if (seconds)
+		count = ended;
 	print_seen();
 	expect_none_lost();
 	expect(!seen.gone && !seen.cancelled, "transfers have failed");
