@@ -48,11 +48,16 @@ def tool(name: str) -> Path:
     return compile_tool(name, watch=list((TREE / "tests/tools").glob("*.h")))
 
 
-def idle(vm: VM, name: str, timeout: float = 20) -> None:
-    """Wait until nothing is in flight on a channel of the loopback."""
-    back, front = f"{DEBUG}/usbback/{name}/channel", f"{DEBUG}/usbfront/{name}"
-    vm.wait_for(f"grep -q '^live 0 inflight 0 ' {back} && "
-                f"grep -q '^requests: .* live 0 .* lost 0 ' {front} && "
-                f"sed -n 's/^pool: blocks \\(.*\\) free/\\1/p' {front} | "
-                "{ read -r all free; [ \"$all\" = \"$free\" ]; } || "
-                f"{{ cat {back} {front}; false; }}", timeout)
+def idle(vm: VM, name: str, timeout: float = 20,
+         guest: VM | None = None) -> None:
+    """Wait until nothing is in flight on a channel: one of the loopback, or the
+    only one of that guest."""
+    back = f"{DEBUG}/usbback/{name}/channel"
+    front = f"{DEBUG}/usbfront/{'*' if guest else name}"
+    vm.wait_for(f"grep -q '^live 0 inflight 0 ' {back} || "
+                f"{{ cat {back}; false; }}", timeout)
+    (guest or vm).wait_for(
+        f"grep -q '^requests: .* live 0 .* lost 0 ' {front} && "
+        f"sed -n 's/^pool: blocks \\(.*\\) free/\\1/p' {front} | "
+        "{ read -r all free; [ \"$all\" = \"$free\" ]; } || "
+        f"{{ cat {front}; false; }}", timeout)
