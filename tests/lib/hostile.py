@@ -62,7 +62,7 @@ class Attack:
                  f"truncate -s {IMAGE} /tmp/clean /tmp/disk; "
                  "modprobe usb-storage delay_use=0; modprobe sd_mod")
         prepare(back)
-        self.dummies = Dummies(back, 4)
+        self.dummies = Dummies(back, 5)
         self.sink: Gadget
         self.clean: Job
         self.job: Job
