@@ -110,6 +110,9 @@ class Cases:
         return f"{times} times {MIB} MiB, {most} times at the limit; {told}"
 
 
+CASES = {61: Cases.dma, 55: Cases.limited}
+
+
 def run(t: tap.Suite, series: str) -> None:
     """Both on one kernel."""
     vm = t.vm(VM(f"memory-{series}", kernel=series, memory=768, smp=2,
@@ -118,8 +121,8 @@ def run(t: tap.Suite, series: str) -> None:
     loop = Loop(vm)
     loop.load()
     cases, titles = Cases(vm, loop), numbered.titles("F")
-    for number, case in {61: cases.dma, 55: cases.limited}.items():
-        t.case(f"{series} F{number} {titles.get(number)}", case)
+    for number, case in CASES.items():
+        t.case(f"{series} F{number} {titles.get(number)}", case, cases)
     vm.close()
 
 
