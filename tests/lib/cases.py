@@ -5,7 +5,8 @@
   tests/run 2>&1 | tee LOG; tests/lib/cases.py LOG... > Documentation/reliability-cases.rst
 
 Each line of TAP with a number (H17, F26) counts; what stands behind its "#" is
-what was seen. Several logs are taken together, in their order.
+what was seen. Several logs are taken together, in their order; of a case that was run
+again in the same program the last line counts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ Where a number stands behind a name that is a counter of usbback (``sessions``,
 ``violations``, ``refused_...``) or usbfront (``broken``, ``lost``, ``late``) in debugfs,
 and how much it grew in the case.
 """
-LINE = re.compile(r"^(?P<program>[\w-]+/\w+): (?P<good>ok|not ok) \d+ - "
+# Of one program that runs alone, or of several side by side.
+LINE = re.compile(r"^=== (?P<alone>[\w-]+/\w+)(?:\.\w+)?$|"
+                  r"^(?:(?P<program>[\w-]+/\w+): )?(?P<good>ok|not ok) \d+ - "
                   r"(?P<text>.*?)(?: # (?P<remark>.*))?$", re.M)
 NUMBER = re.compile(r"\b([HF])(\d+)\b")
 # What a case took is no finding.
@@ -49,13 +52,19 @@ class Row(NamedTuple):
 
 def rows(text: str) -> dict[tuple[str, int], list[Row]]:
     """By letter and number."""
-    found: dict[tuple[str, int], list[Row]] = {}
+    found: dict[tuple[str, int], dict[tuple[str, str], Row]] = {}
+    alone = ""
     for line in LINE.finditer(text):
+        if line["alone"]:
+            alone = line["alone"]
+            continue
         remark = TIME.sub("", line["remark"] or "")
-        row = Row(line["program"], line["good"] == "ok", remark)
+        row = Row(line["program"] or alone, line["good"] == "ok", remark)
         for letter, number in set(NUMBER.findall(line["text"])):
-            found.setdefault((letter, int(number)), []).append(row)
-    return found
+            # What was run again counts once.
+            found.setdefault((letter, int(number)), {})[
+                row.program, line["text"]] = row
+    return {key: list(lines.values()) for key, lines in found.items()}
 
 
 def wrapped(text: str, width: int) -> list[str]:

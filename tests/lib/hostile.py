@@ -35,6 +35,8 @@ LOG = f"{GUEST}: protocol violated|{GUEST}: session"
 HOURS = 4 * 3600
 PAUSE_MS = 50
 LOG_FLOOD = 73
+# What is a fault as well.
+ALSO = {17: ", F60"}
 COUNTERS = r"sessions|violations|stalls|paced|limited|refused_\w+"
 # What it says, beside the end of a case, and wants to have done.
 WORDS = r"H\d+ [^\n]*|unplug|plug other|plug|counter \w+|ring_start \d+"
@@ -170,7 +172,7 @@ def names(series: str, where: str = "", but: Collection[int] = ()
           ) -> dict[int, str]:
     """What the cases are called, by number."""
     titles = numbered.titles()
-    return {n: f"{series} {where}H{n} {titles.get(n)}"
+    return {n: f"{series} {where}H{n} {titles.get(n)}{ALSO.get(n, '')}"
             for n in numbered.numbers(program()) if n not in but}
 
 

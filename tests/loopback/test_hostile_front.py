@@ -4,7 +4,7 @@
 Documentation/reliability.rst, by number (tests/peers/front_hostile.c).
 
 Beside it a guest as any other (usbfront of the same kernel) writes and verifies a disk
-all the time; it must not see an error and not stand still.
+all the time; it must not see an error and not stand still. H17 is the fault F60 as well.
 """
 
 from __future__ import annotations

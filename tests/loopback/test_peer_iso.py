@@ -27,10 +27,10 @@ LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
         7: "other session", 8: "reserved octets"}
 TYPICAL = (4, 5, 6)
 # enum iso_lie in tests/peers/back_iso.h.
-BREAKING = {1: "a packet too long", 2: "packets larger than the region",
-            3: "lengths that wrap"}
-HARMLESS = {4: "more errors than packets", 5: "unknown statuses of packets",
-            6: "endpoint held", 8: "no results"}
+BREAKING = {1: "H93 a packet too long", 2: "H93 packets larger than the region",
+            3: "H93 lengths that wrap"}
+HARMLESS = {4: "H94 more errors than packets", 5: "H93 unknown statuses of packets",
+            6: "endpoint held", 8: "H94 no results"}
 REWRITE = 7
 NOSPACE = 11
 # USBDEVFS_ALLOC_STREAMS: 4 streams on endpoint 0x84.
@@ -232,7 +232,7 @@ def run(t: tap.Suite, series: str) -> None:
         t.case(f"{series}: lie: {what}", broken, peer, f"iso {number}")
     for number, what in HARMLESS.items():
         t.case(f"{series}: lie: {what}", harmless, peer, number)
-    t.case(f"{series}: results rewritten", rewritten, peer)
+    t.case(f"{series}: H94 results rewritten", rewritten, peer)
     vm.close()
 
 

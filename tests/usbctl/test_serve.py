@@ -693,12 +693,12 @@ def qemus(machine: Machine) -> None:
 
 
 CASES = {"handshake": handshake, "guest after guest": again,
-         "a second client": second_client,
-         "a second client is told of": second_message,
-         "garbage": bad_clients, "stalled client": stalled_client,
-         "slow client": slow_client,
-         "100 clients": many_connects, "1000 at once": crowd,
-         "users and groups": users,
+         "H77 a second client": second_client,
+         "H77 a second client is told of": second_message,
+         "H77 garbage": bad_clients, "H77 stalled client": stalled_client,
+         "H77 slow client": slow_client,
+         "H78 100 clients": many_connects, "H78 1000 at once": crowd,
+         "H79 users and groups": users,
          "sockets": sockets, "readiness": notify,
          "F48 server dies and comes back": adopts,
          "guest dies without server": adopts_dead,
