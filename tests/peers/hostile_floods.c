@@ -59,13 +59,13 @@ static void exhausted(void)
 static void idle_requests(void)
 {
 	unsigned int for_s = seconds(1, 120);
+	u32 block = PIPE_BLOCK + f.lay.nr_requests, id;
 	struct usbif_request req;
 	unsigned long wakeups;
-	u32 id;
 
 	submit_waiting();
 	for (id = 10; id < FIRST_ID; id++) {
-		req = front_bulk(&keys, id, 0x81, 8, 400 + id);
+		req = front_bulk(&keys, id, 0x81, 8, block + id);
 		req.type = USBIF_TYPE_INTERRUPT;
 		req.interval = 8;
 		front_submit(&f, &req);
@@ -75,6 +75,7 @@ static void idle_requests(void)
 	sleep(for_s);
 	wakeups = counter("wakeups") - wakeups;
 	check(wakeups < 20 * for_s, "%lu wakeups in %u s", wakeups, for_s);
+	still_good();
 	end_session();
 }
 
