@@ -332,13 +332,17 @@ class VM:
 
     def start(self) -> None:
         """Boot; returns when commands can be run."""
+        half = self.boot_timeout / 2
         self.boot()
         with contextlib.suppress(VMTimeout):
-            return self.wait_ready(self.boot_timeout / 2)
-        if self.klog():
-            return self.wait_ready(self.boot_timeout / 2)
-        # Seldom, QEMU's processors spin before the kernel has said a word.
-        say(f"{self.name}: nothing is on the console; reset")
+            return self.wait_ready(half)
+        said = self.mark()
+        with contextlib.suppress(VMTimeout):
+            return self.wait_ready(half / 2)
+        if self.mark() != said:
+            return self.wait_ready(half)
+        # Seldom, QEMU's processors spin, mostly before the kernel has said a word.
+        say(f"{self.name}: nothing happens on the console; reset")
         return self.reset()
 
     def boot(self) -> None:
