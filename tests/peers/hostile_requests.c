@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Cases of front_hostile: the fields of requests, control transfers; 21 to 56. A case begins with a request that is good but for one thing.
+ * Cases of front_hostile: the fields of requests, control transfers; 21 to 56. A case
+ * begins with a request that is good but for one thing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
