@@ -151,7 +151,7 @@ def unplugged(bench: Bench) -> None:
 def chaos(bench: Bench, copy_all: bool = False, yank: bool = False) -> str:
     """Everything a frontend may do, at random: see tests/peers/front_chaos.c."""
     zero = bench.dummies.source_sink("zero", pattern="1")
-    seconds = tap.scaled(10, 90)
+    seconds = tap.scaled(7, 90)
     seed = os.environ.get("USBIF_SEED") or str(random.randrange(1, 1 << 32))
     bench.back.rule(f"{zero.busid()}:vm2:0:1")
     job = bench.vm.spawn(

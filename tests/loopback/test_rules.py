@@ -530,7 +530,7 @@ def slabs(vm: VM) -> dict[str, int]:
 def cycles(vm: VM) -> str:
     """Grabbing and handing back leaves nothing behind."""
     busid = f"{HIGH_BUS}-4"
-    count = tap.scaled(15, 100)
+    count = tap.scaled(8, 100)
     vm.device_add("usb-kbd", id="cycles", bus="xhci.0", port="4")
     vm.wait_for(f"test -e /sys/bus/usb/devices/{busid}:1.0/driver")
     script = (f"for i in $(seq %d); do "

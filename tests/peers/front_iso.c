@@ -180,7 +180,7 @@ static void refused(void)
 	CASE("short not ok", req.flags |= USBIF_REQ_SHORT_NOT_OK);
 #undef CASE
 	req = good(2);
-	req.endpoint = 0x84;
+	req.endpoint = 0x85;
 	expect("no such endpoint", &req, USBIF_ST_NOENT);
 	long_request();
 }
