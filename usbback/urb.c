@@ -576,8 +576,8 @@ void usbback_urb_inactive(struct usbback_slot *slot)
 }
 
 /*
- * Memory, or room for DMA, which the USB core tells by -EAGAIN. From periodic endpoints that
- * may as well be about time, and they would be late.
+ * Memory, or room for DMA, which the USB core tells by -EAGAIN. Of an isochronous request
+ * that may as well be about time, and it would be late.
  */
 static bool is_shortage(const struct usbback_slot *slot, int ret)
 {
