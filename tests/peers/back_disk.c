@@ -410,8 +410,12 @@ static void take_command(struct back *b, struct back_req *r)
 	bool in;
 
 	back_get(b, r, cbw, r->req.length < 31 ? r->req.length : 31);
-	if (r->req.length != 31 || le32(cbw) != CBW_SIGNATURE)
-		die("no command, %u octets", r->req.length);
+	if (r->req.length != 31 || le32(cbw) != CBW_SIGNATURE) {
+		if (!hostile_flips())
+			die("no command, %u octets", r->req.length);
+		back_complete(b, r, USBIF_ST_STALL, 0);
+		return;
+	}
 	tag = le32(cbw + 4);
 	host_len = le32(cbw + 8);
 	in = cbw[12] & 0x80;
@@ -427,8 +431,13 @@ static void data_out(struct back *b, struct back_req *r)
 {
 	u32 len = r->req.length;
 
-	if (moved + len > host_len)
-		die("%u octets for a command that has %u", moved + len, host_len);
+	if (moved + len > host_len) {
+		if (!hostile_flips())
+			die("%u octets for a command that has %u", moved + len,
+			    host_len);
+		back_complete(b, r, USBIF_ST_STALL, 0);
+		return;
+	}
 	if (data_len)
 		back_get(b, r, data + moved, len);
 	moved += len;

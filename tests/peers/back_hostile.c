@@ -72,6 +72,11 @@ static void flip(struct back *b, u32 what, bool on)
 	}
 }
 
+bool hostile_flips(void)
+{
+	return flipping == FLIP_POOL;
+}
+
 /* ---- storms ---- */
 
 static void flap(struct back *b, unsigned int port, unsigned int ms)

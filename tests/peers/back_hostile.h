@@ -28,6 +28,8 @@
 
 /* False if it is no command of ours. */
 bool hostile_obey(struct back *b, const char *line);
+/* Is the data of others being rewritten, that of commands, too? */
+bool hostile_flips(void);
 /* What becomes of the octets of a transfer. */
 u32 hostile_length(const struct back_req *r, u32 length);
 /* True if the reset is not to be answered. */
