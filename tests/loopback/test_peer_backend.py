@@ -20,8 +20,8 @@ from vm import VM  # noqa: E402
 
 SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000",
           "super-plus-x2": "20000"}
-RESET = (f"{PYTHON} -c 'import fcntl; "
-         "fcntl.ioctl(open(\"{}\", \"wb\"), 0x5514)'")
+RESET = (PYTHON + " -c 'import fcntl; f = open(\"{}\", \"wb\"); "
+         "print(\"now\", flush=True); fcntl.ioctl(f, 0x5514)'")
 # enum back_lie in tests/peers/back.h; the first ones need a completion.
 LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
         4: "completed twice", 5: "too many octets", 6: "unknown status",
@@ -259,6 +259,7 @@ def silence_at_reset(peer: Peer) -> str:
     peer.tell("deaf 1")
     before = peer.count("rerings")
     job = peer.vm.spawn(RESET.format(usbfs))
+    job.wait_output("now", 20)
     peer.vm.run("sleep 2")
     rung = peer.count("rerings") - before
     peer.tell("deaf 0")
