@@ -296,7 +296,10 @@ class Machine:
                 if not data:
                     return
                 request = struct.unpack_from("<I", data)[0]
-                answer = self._answer(path, request, data[4:], fds)
+                try:
+                    answer = self._answer(path, request, data[4:], fds)
+                except FileNotFoundError:
+                    return      # the case is over, and its machine gone
                 payload = struct.pack("<i", answer.ret) + answer.data
                 try:
                     socket.send_fds(sock, [payload], list(answer.fds))
