@@ -63,11 +63,12 @@ class Pair:
         self.load_front()
 
     def boot_guest(self, more: Iterable[str] = (), memory: int = 384,
-                   smp: int = 0, **options: Any) -> None:
+                   **options: Any) -> None:
         """Boot the guest, with as many processors as the driver VM if nothing else
         is said; nothing is loaded."""
-        self.guest = VM("guest", self.kernel, memory=memory, smp=smp or self.smp,
-                        args=[*self.served.qemu_args(NAME), *more], **options)
+        self.guest = VM("guest", self.kernel, memory=memory,
+                        args=[*self.served.qemu_args(NAME), *more],
+                        **{"smp": self.smp, **options})
 
     def load_back(self) -> None:
         """What the driver VM needs after a boot, and the name of its channel."""

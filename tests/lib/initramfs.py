@@ -166,6 +166,7 @@ def _modprobe(archive: Cpio, series: str, names: Iterable[str]) -> None:
 
 
 def add_modules(archive: Cpio, paths: Iterable[Path], load: bool) -> list[str]:
+    """Put modules into an archive; the lines of modules.list, if they are to be loaded."""
     lines = []
     for path in paths:
         name = f"/modules/{path.name.removesuffix('.xz')}"
