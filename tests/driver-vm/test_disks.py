@@ -22,6 +22,7 @@ from pair import Disk, Pair  # noqa: E402
 from tap import (LONG, Suite, expect, expect_equal, scaled,  # noqa: E402
                  some_kernels)
 from vm import VM, Job  # noqa: E402
+from workload import counter  # noqa: E402
 
 KEY = "correct horse battery staple"
 # The key needs no stretching that takes an emulated processor a minute.
@@ -234,9 +235,7 @@ class Swap:
     def swapped(vm: VM) -> tuple[int, int]:
         """MiB that were swapped out and in."""
         out = vm.run("cat /proc/vmstat").out
-        found = (re.search(rf"^{name} (\d+)$", out, re.M)
-                 for name in ("pswpout", "pswpin"))
-        return tuple(int(m[1]) >> 8 for m in found)  # type: ignore
+        return counter(out, "pswpout") >> 8, counter(out, "pswpin") >> 8
 
     @staticmethod
     def most(job: Job) -> int:

@@ -32,14 +32,13 @@ from pair import Disk  # noqa: E402
 from tap import (LONG, Suite, expect, expect_equal,  # noqa: E402
                  some_kernels)
 from vm import SCALE  # noqa: E402
-from workload import stood_still, verify  # noqa: E402
+from workload import HOURS, stood_still, verify  # noqa: E402
 
 MIB = int(os.environ.get("USBIF_ENDURANCE_MIB", "2048"))
 # As many as fit beside what the file system has for itself.
 FILES, FILE_MIB = 30, MIB // 32
 # What it may take at most: a machine that does nothing else needs a tenth.
 LIMIT = (300 + MIB) * SCALE
-HOURS = 4 * 3600
 NEAR, NEAR_PORT, NEAR_MIB = "near", 7, 16
 # Of the disk of guest 2, in the driver VM.
 KILLED = "2-6"

@@ -26,6 +26,7 @@ from gadget import child_node, find_device  # noqa: E402
 from served import Served  # noqa: E402
 from usbif import Backend, ivshmem_addresses  # noqa: E402
 from vm import VM, Job  # noqa: E402
+from workload import counter  # noqa: E402
 
 CLEAN = "clean"
 GUESTS = (CLEAN, hostile.GUEST)
@@ -84,7 +85,7 @@ class Machines:
     def doorbells(self, name: str) -> int:
         """That usbback has heard of a channel."""
         text = self.vms["driver"].get(f"{hostile.DEBUG}/usbback/{name}/channel")
-        return int(re.search(rb"^doorbells_in (\d+)$", text, re.M)[1])
+        return counter(text.decode(), "doorbells_in")
 
     def ring(self) -> str:
         """Only the attacker's own channel hears of it."""

@@ -24,7 +24,7 @@ from peers import compile_peer
 from usbif import Backend
 from usbip import Iso, prepare
 from vm import VM, Job
-from workload import stood_still, verify
+from workload import HOURS, stood_still, verify
 
 DEBUG = "/sys/kernel/debug"
 GUEST = "evil"
@@ -32,7 +32,6 @@ IMAGE = 8 << 20
 # What the kernel may say of one guest in five seconds, and of its devices.
 LINES = 10
 LOG = f"{GUEST}: protocol violated|{GUEST}: session"
-HOURS = 4 * 3600
 PAUSE_MS = 50
 LOG_FLOOD = 73
 # What is a fault as well.

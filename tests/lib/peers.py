@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import kernels
 from cache import TREE, compile_tool
 from gadget import child_node, find_device
 from vm import VM
+from workload import counter
 
 IMAGE = 8 << 20
 DISK, SINK, ISO = 1, 2, 3
@@ -95,8 +95,7 @@ class Peer:
 
     def count(self, name: str) -> int:
         """A counter of the channel."""
-        out = self.vm.run(f"cat {DEBUG}").out
-        return int(re.search(rf"^{name} (\d+)$", out, re.M)[1])
+        return counter(self.vm.run(f"cat {DEBUG}").out, name)
 
     def complaints(self) -> int:
         """Lines in the log about a backend that lies."""

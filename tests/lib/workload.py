@@ -4,7 +4,10 @@
     job = verify(guest, "/dev/sda", mib=32, seconds=10)
     text = verified(job, 10)            # all was right, and it never stood still
 
+    vm.spawn(fio("/dev/sda", 60))       # the same, at random and many at a time
+
     before = slabs(host)                # kernel memory, without caches
+    retries = counter(text, "retries")  # of "retries 5", as in debugfs
     side_by_side(host, {"vm1": start1, "vm2": start2}, seconds=30)
 """
 
@@ -19,6 +22,8 @@ from tap import expect, expect_equal
 from vm import SLOWER, VM, Job
 
 CHANNELS = "/sys/bus/usb/drivers/usbback/channels"
+# Seconds of what is to last until it is ended.
+HOURS = 4 * 3600
 
 
 def verify(vm: VM, disk: str, mib: int, seconds: int,
@@ -46,6 +51,16 @@ def verified(job: Job, seconds: int, gap: int = 0) -> str:
     return f"{counts[-1] >> 20} MiB verified in {job.vm.name}"
 
 
+def fio(node: str, seconds: int, name: str = "load", depth: int = 14,
+        sizes: str = "4k-256k") -> str:
+    """The command that verifies random reads and writes, many at a time."""
+    return (f"fio --name={name} --filename={node} --direct=1 --rw=randrw "
+            f"--bsrange={sizes} --iodepth={depth} --ioengine=libaio "
+            "--allow_file_create=0 --verify=crc32c --verify_fatal=1 "
+            "--size=24M --loops=1000 "
+            f"--runtime={seconds} --time_based --minimal 2>&1")
+
+
 def stood_still(job: Job) -> tuple[list[int], str]:
     """Of a verify that has no end: the seconds that were not its first without
     progress; and what it did. On a machine with more to do than it can, a single
@@ -54,6 +69,14 @@ def stood_still(job: Job) -> tuple[list[int], str]:
     still = [n for n in range(2, len(counts))
              if counts[n] == counts[n - 1] == counts[n - 2]]
     return still, f"{counts[-1] >> 20} MiB verified beside it in {len(counts)} s"
+
+
+def counter(text: str, name: str) -> int:
+    """A counter that has a line of its own in a file of the kernel's."""
+    found = re.search(rf"^{name} (\d+)$", text, re.M)
+    expect(found, f"no {name} in {text!r}")
+    assert found
+    return int(found[1])
 
 
 def slabs(vm: VM, line: str = "SUnreclaim") -> int:

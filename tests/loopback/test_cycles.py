@@ -17,10 +17,9 @@ from emulated import Emulated, with_image  # noqa: E402
 from gadget import Dummies, child_node, load_drivers  # noqa: E402
 from usbif import SYSFS, Loop  # noqa: E402
 from vm import VM, Job  # noqa: E402
-from workload import slabs, stood_still, verify  # noqa: E402
+from workload import HOURS, slabs, stood_still, verify  # noqa: E402
 
 MIB = 8
-HOURS = 4 * 3600
 CYCLES = tap.scaled(100, 1000)
 RELOADS = tap.scaled(10, 100)
 # What the kernel may have more of in the end, in KiB: a slab or two for each cache in

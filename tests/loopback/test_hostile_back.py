@@ -22,9 +22,8 @@ import usbtest  # noqa: E402
 from gadget import Dummies, child_node  # noqa: E402
 from peers import DEBUG, DISK, SINK, Peer  # noqa: E402
 from vm import VM  # noqa: E402
-from workload import stood_still, verify  # noqa: E402
+from workload import HOURS, stood_still, verify  # noqa: E402
 
-HOURS = 4 * 3600
 PAUSE_MS = 50
 READ = ("dd if=$(ls /dev/sd? | grep -v $(cat /tmp/clean.node)) of=/dev/null "
         "bs=4k count=1 iflag=direct")

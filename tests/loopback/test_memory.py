@@ -8,7 +8,6 @@ In long runs only.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -20,14 +19,10 @@ from gadget import Dummies, child_node, load_drivers  # noqa: E402
 from uas import MIB, Disk  # noqa: E402
 from usbif import Loop  # noqa: E402
 from vm import VM  # noqa: E402
-from workload import verified, verify  # noqa: E402
+from workload import counter, fio, verified, verify  # noqa: E402
 
 # All DMA goes through so many buffers of 2 KiB, the least that there can be.
 BOUNCE = "swiotlb=512,force"
-FIO = ("fio --name=load --filename={node} --direct=1 --rw=randrw --bs=256k "
-       "--iodepth=14 --ioengine=libaio --allow_file_create=0 --verify=crc32c "
-       "--verify_fatal=1 --size=24M --loops=1000 --runtime={seconds} --time_based "
-       "--minimal 2>&1")
 CGROUP = "/tmp/cgroup"
 LIMIT_MIB = 12
 OTHER_MIB = 8
@@ -56,22 +51,20 @@ class Cases:
         self.disk.unplug()
         self.disk.busid = ""
 
-    def counter(self, name: str) -> int:
+    def retries(self) -> int:
         """Of the channel, at the backend."""
-        text = self.vm.get(f"{DEBUG}/usbback/{self.loop.NAME}/channel").decode()
-        found = re.search(rf"^{name} (\d+)$", text, re.M)
-        assert found
-        return int(found[1])
+        return counter(self.vm.get(
+            f"{DEBUG}/usbback/{self.loop.NAME}/channel").decode(), "retries")
 
     def dma(self) -> str:
         """Requests wait for others to end; the guest has no error."""
         node = self.begin()
-        before, since = self.counter("retries"), self.vm.mark()
-        self.vm.run(FIO.format(node=node, seconds=20), 120)
+        before, since = self.retries(), self.vm.mark()
+        self.vm.run(fio(node, 20, sizes="256k-256k"), 120)
         log = self.vm.klog(since)
         tap.expect("swiotlb buffer is full" in log, "there was room for all")
         tap.expect("reset" not in log, "there was a reset")
-        retries = self.counter("retries") - before
+        retries = self.retries() - before
         tap.expect(retries > 0, "nothing was tried again")
         self.end()
         return f"{retries} requests tried again"
@@ -103,7 +96,7 @@ class Cases:
         events = vm.get(f"{CGROUP}/guest/memory.events").decode()
         times = load.output().count("same")
         tap.expect(times > 0, "nothing was read")
-        most = int(re.search(r"^max (\d+)$", events, re.M)[1])
+        most = counter(events, "max")
         tap.expect(most > 0 and "oom_kill 0" in events, events)
         self.loop.remove(source)
         self.end()

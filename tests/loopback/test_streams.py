@@ -20,6 +20,7 @@ from gadget import (child_node, device_node, find_device,  # noqa: E402
 from uas import Disk  # noqa: E402
 from usbif import Loop  # noqa: E402
 from vm import VM  # noqa: E402
+from workload import fio  # noqa: E402
 
 TRACE = "/sys/kernel/tracing"
 # The ioctl SG_SCSI_RESET: what sg_reset(8) does.
@@ -80,15 +81,6 @@ class Cases:
             tap.expect(self.disk.image.read_bytes()[
                 start:start + len(piece)] == piece, f"{size}: other data")
 
-    def fio(self, node: str, seconds: int, name: str = "load",
-            depth: int = 14) -> str:
-        """Verified random reads and writes, many at a time."""
-        return (f"fio --name={name} --filename={node} --direct=1 --rw=randrw "
-                f"--bsrange=4k-256k --iodepth={depth} --ioengine=libaio "
-                "--allow_file_create=0 --verify=crc32c --verify_fatal=1 "
-                "--size=24M --loops=1000 "
-                f"--runtime={seconds} --time_based --minimal 2>&1")
-
     def bound(self) -> str:
         """Driver and depth are the same on both sides."""
         disk = self.disk = Disk(self.vm, self.loop, "xhci")
@@ -111,7 +103,7 @@ class Cases:
         self.vm.run(f"cd {TRACE}; echo 8192 > buffer_size_kb; echo > trace; "
                     "for e in enqueue giveback; do "
                     "echo 1 > events/xhci-hcd/xhci_urb_$e/enable; done")
-        self.vm.run(self.fio(node, 3), 60)
+        self.vm.run(fio(node, 3), 60)
         self.vm.run(f"cd {TRACE}; for e in enqueue giveback; do "
                     "echo 0 > events/xhci-hcd/xhci_urb_$e/enable; done; "
                     "cat trace > /share/trace")
@@ -139,7 +131,7 @@ class Cases:
     def resets(self) -> str:
         """Device resets by SCSI under load lose no data."""
         node = self.begin()
-        load = self.vm.spawn(self.fio(node, tap.scaled(12, 30)))
+        load = self.vm.spawn(fio(node, tap.scaled(12, 30)))
         for number in range(tap.scaled(3, 10)):
             self.vm.run(f"sleep 2; python3 -c \"{SG_RESET}\" {node} "
                         f"{DEVICE_RESET}", 60)
@@ -153,7 +145,7 @@ class Cases:
     def unplugged(self) -> None:
         """A disk may be pulled out under load; the next one is routed again."""
         node = self.begin()
-        load = self.vm.spawn(self.fio(node, 60))
+        load = self.vm.spawn(fio(node, 60))
         self.vm.run("sleep 2")
         virtual = self.disk.virtual()
         self.disk.unplug()
@@ -167,7 +159,7 @@ class Cases:
         """The rule may go under load; the host's uas has the disk then."""
         node = self.begin()
         for _ in range(tap.scaled(2, 10)):
-            load = self.vm.spawn(self.fio(node, 60))
+            load = self.vm.spawn(fio(node, 60))
             self.vm.run("sleep 1")
             virtual = self.disk.virtual()
             self.loop.remove(self.disk.busid)
@@ -194,7 +186,7 @@ class Cases:
     def front_gone(self) -> None:
         """usbfront may be removed under load, and comes back."""
         node = self.begin()
-        load = self.vm.spawn(self.fio(node, 60))
+        load = self.vm.spawn(fio(node, 60))
         self.vm.run("sleep 1; rmmod usbfront && usbctl drop loop", 30)
         load.kill(9)
         load.wait(30)
