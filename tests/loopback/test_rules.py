@@ -623,7 +623,6 @@ def main() -> None:
             load_drivers(vm)
             vm.run(f"insmod {mods}/usbback.ko")
             stick = Stick(vm, "stick", "6", fill=True)
-            on = f" ({series})"
             for name, function, *args in (
                     ("malformed rules", malformed),
                     ("good rules", wellformed),

@@ -172,7 +172,7 @@ def stopped(host: Host) -> None:
 
 def restore_fails(host: Host) -> None:
     """A line that is refused: the unit has failed, the others hold."""
-    host.vm.run(f"printf '9-1:vm2:0:1\\n9-2:vm2\\n9-3:vm2:0:3\\n' > /etc/usbif/rules")
+    host.vm.run("printf '9-1:vm2:0:1\\n9-2:vm2\\n9-3:vm2:0:3\\n' > /etc/usbif/rules")
     host.booted.run("systemctl restart usbif-restore", rc=1)
     expect_equal(host.booted.show("usbif-restore", "Result"), "exit-code", "result")
     expect_equal(host.booted.run("usbctl status --rules").out.split(),
