@@ -46,16 +46,14 @@ class Pair:
             "driver", "--backend one", ["qemu-xhci,id=xhci"],
             ["-blockdev", f"driver=file,node-name=file,filename={self.image}",
              "-blockdev", "driver=raw,node-name=image,file=file"]))
-        state = scratch / "state"
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", state, "1G"],
-                       check=True)
-        swap = scratch / "swap"
-        with open(swap, "wb") as f:
-            f.truncate(1 << 30)
+        # All that can be written to has to be saved with the guest.
+        for name in ("state", "swap"):
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2",
+                            scratch / name, "1G"], check=True)
         self.guest_args = [
-            "-blockdev", f"driver=file,node-name=file,filename={state}",
+            "-blockdev", f"driver=file,node-name=file,filename={scratch / 'state'}",
             "-blockdev", "driver=qcow2,node-name=state,file=file",
-            "-drive", f"file={swap},if=virtio,format=raw"]
+            "-drive", f"file={scratch / 'swap'},if=virtio,format=qcow2"]
         self.suite = t
         self.boot_guest()
 
