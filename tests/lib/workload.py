@@ -19,7 +19,7 @@ from typing import Callable, Mapping
 
 from cache import compile_tool
 from tap import expect, expect_equal
-from vm import SLOWER, VM, Job
+from vm import SCALE, SLOWER, VM, Job
 
 CHANNELS = "/sys/bus/usb/drivers/usbback/channels"
 # Seconds of what is to last until it is ended.
@@ -62,12 +62,12 @@ def fio(node: str, seconds: int, name: str = "load", depth: int = 14,
 
 
 def stood_still(job: Job) -> tuple[list[int], str]:
-    """Of a verify that has no end: the seconds that were not its first without
-    progress; and what it did. On a machine with more to do than it can, a single
-    second says nothing."""
+    """Of a verify that has no end: the seconds after its first in which it had not
+    moved for two or more, as many as timeouts are longer here; and what it did. On a
+    machine with more to do than it can, a single second says nothing."""
     counts = [int(n) for n in re.findall(r"^\d+ (\d+)$", job.output(), re.M)]
-    still = [n for n in range(2, len(counts))
-             if counts[n] == counts[n - 1] == counts[n - 2]]
+    span = max(2, round(SCALE / SLOWER))
+    still = [n for n in range(span, len(counts)) if counts[n] == counts[n - span]]
     return still, f"{counts[-1] >> 20} MiB verified beside it in {len(counts)} s"
 
 
