@@ -17,7 +17,7 @@ import tap  # noqa: E402
 import usbip  # noqa: E402
 from cache import TREE, compile_tool  # noqa: E402
 from gadget import find_device  # noqa: E402
-from usbif import Loop  # noqa: E402
+from usbif import SIDES, Loop  # noqa: E402
 from usbip import Emulated, clear, route  # noqa: E402
 from vm import VM, Job  # noqa: E402
 
@@ -119,7 +119,7 @@ def run(t: tap.Suite, series: str) -> None:
     vm.run("modprobe uvcvideo nodrop=1")
     for speed in SPEEDS:
         cases = Cases(vm, loop, speed)
-        for side in ("bare", "ring"):
+        for side in SIDES:
             if side == "ring":
                 cases.route()
             name = f"{series}: {side}, {speed} speed:"

@@ -19,7 +19,7 @@ import tap  # noqa: E402
 import usbip  # noqa: E402
 from gadget import find_device  # noqa: E402
 from sound import PATIENT, card, difference, noise  # noqa: E402
-from usbif import Loop  # noqa: E402
+from usbif import SIDES, Loop  # noqa: E402
 from usbip import Emulated, route  # noqa: E402
 from vm import VM, Job  # noqa: E402
 
@@ -146,7 +146,7 @@ def run(t: tap.Suite, series: str) -> None:
     usbip.prepare(vm)
     vm.run("modprobe snd-usb-audio")
     cases = Cases(vm, loop)
-    for side in ("bare", "ring"):
+    for side in SIDES:
         if side == "ring":
             cases.route()
         for form, rate in (("S16_LE", 48000), ("S32_LE", 96000)):
