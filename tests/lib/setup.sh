@@ -11,7 +11,7 @@ set -eu
 # Building: modules for the cached kernels, the tools, the guest programs.
 build="gcc gcc-12 make libc6-dev bc bison flex libelf-dev libssl-dev
 	linux-libc-dev pkg-config xz-utils zstd kmod libusb-1.0-0-dev
-	patch libudev-dev libjson-c-dev libseccomp-dev libusbredirparser-dev git"
+	patch libudev-dev libjson-c-dev libseccomp-dev libusbredirparser-dev git pahole"
 
 # Checking: checkpatch is fetched with the kernel's source.
 check="sparse shellcheck clang libclang-rt-14-dev llvm groff-base perl
