@@ -620,6 +620,9 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		xfer = urb->hcpriv ?: usbfront_xfer_get(uf, uep, urb);
 	if (!xfer)
 		goto wait;
+	/* What is live of it ends first, and then has the endpoint go on. */
+	if (xfer->is_ended)
+		return false;
 	if (must_be_alone(uep, xfer))
 		return false;
 	if (usbfront_xfer_is_local(xfer)) {
