@@ -67,6 +67,18 @@ void usbfront_tables_free(struct usbfront *uf)
 	usbfront_pool_fini(&uf->pool);
 }
 
+/* What the last session has lost is not any port's any more. */
+static void shares_reset(struct usbfront *uf)
+{
+	unsigned int v, p;
+
+	for (v = 0; v < USBIF_MAX_VUSB; v++)
+		for (p = 0; uf->vusb[v] && p < USBIF_MAX_PORTS; p++) {
+			uf->vusb[v]->port[p].nr_ids = 0;
+			uf->vusb[v]->port[p].nr_blocks = 0;
+		}
+}
+
 /**
  * usbfront_tables_reset - all ids and blocks are free
  * @uf: channel at the beginning of a session
@@ -92,6 +104,7 @@ void usbfront_tables_reset(struct usbfront *uf)
 	uf->heard_at = jiffies;
 	uf->is_silent = false;
 	usbfront_pool_reset(&uf->pool);
+	shares_reset(uf);
 }
 
 /**

@@ -59,5 +59,6 @@ def idle(vm: VM, name: str, timeout: float = 20,
     (guest or vm).wait_for(
         f"grep -q '^requests: .* live 0 .* lost 0 ' {front} && "
         f"sed -n 's/^pool: blocks \\(.*\\) free/\\1/p' {front} | "
-        "{ read -r all free; [ \"$all\" = \"$free\" ]; } || "
+        "{ read -r all free; [ \"$all\" = \"$free\" ]; } && "
+        f"! grep -qE '^port .* (ids|blocks) [1-9]' {front} || "
         f"{{ cat {front}; false; }}", timeout)
