@@ -315,14 +315,12 @@ static int usbfront_thread(void *data)
 		kcov_remote_start_common(uf->kcov_handle);
 		more = thread_turn(uf);
 		kcov_remote_stop();
-		if (more) {
-			cond_resched();
+		/* A backend that is always a completion ahead never lets it sleep. */
+		cond_resched();
+		if (more)
 			continue;
-		}
 		pace(uf);
-		if (READ_ONCE(uf->events))
-			cond_resched();
-		else
+		if (!READ_ONCE(uf->events))
 			thread_sleep(uf);
 	}
 	return 0;
