@@ -406,7 +406,8 @@ void usbfront_cancels_expire(struct usbfront *uf)
 	}
 	if (!list_empty(&uf->cancels))
 		usbfront_timer_arm(uf, usbfront_cancels_left(uf) + 1);
-	if (uf->nr_lost > uf->lay.nr_requests / 2)
+	/* Of a session that is over, all are lost. */
+	if (uf->is_running && uf->nr_lost > uf->lay.nr_requests / 2)
 		usbfront_break(uf, USBIF_ERR_STATE, "requests never ended",
 			       uf->nr_lost, uf->lay.nr_requests / 2);
 	spin_unlock_irqrestore(&uf->lock, flags);
