@@ -339,6 +339,7 @@ struct usbback_slot {
  * struct usbback_op - an operation that sleeps
  * @node: in ops of its port [L]
  * @slot: that waits for it, NULL if nobody does any more [L]
+ * @port: that it is for
  * @req: the request
  * @seq: order of submission, as of the slots
  * @mask: endpoints that wait for it
@@ -348,6 +349,7 @@ struct usbback_slot {
 struct usbback_op {
 	struct list_head node;
 	struct usbback_slot *slot;
+	struct usbback_port *port;
 	struct usbif_request req;
 	u64 seq;
 	u32 mask;
@@ -649,6 +651,7 @@ static inline bool usbback_slot_bounced(const struct usbback_slot *slot)
 /* Takes an operation that sleeps. [T] */
 void usbback_op_take(struct usbback *ub, struct usbback_slot *slot);
 /* Cancels one that has not begun; ub->lock held. */
+void usbback_op_leave(struct usbback_slot *slot);
 void usbback_op_cancel(struct usbback_slot *slot);
 void usbback_op_work(struct work_struct *work);
 u8 usbback_op_status(int ret);

@@ -8,8 +8,9 @@
  * concerns: requests submitted later are parked. Requests submitted earlier are
  * ended (or, before a clear halt, taken back) when the worker comes to it.
  *
- * An operation whose session has ended has no slot any more: it is skipped, or its
- * result is dropped.
+ * An operation that is cancelled, or whose session ends, before the worker has come to
+ * it is gone at once, so that there are never more of them than requests. One that runs
+ * has no slot any more then, and its result is dropped.
  */
 #include <linux/kcov.h>
 #include <linux/pm_runtime.h>
@@ -118,6 +119,7 @@ void usbback_op_take(struct usbback *ub, struct usbback_slot *slot)
 		return;
 	}
 	op->slot = slot;
+	op->port = port;
 	op->req = *req;
 	op->seq = ++ub->seq;
 	op->mask = op_mask(port, req);
@@ -130,10 +132,30 @@ void usbback_op_take(struct usbback *ub, struct usbback_slot *slot)
 	spin_unlock_irq(&ub->lock);
 }
 
+/**
+ * usbback_op_leave - nobody waits for an operation any more
+ * @slot: its slot; under the channel's lock
+ *
+ * Those after it go on without it, unless it runs.
+ */
+void usbback_op_leave(struct usbback_slot *slot)
+{
+	struct usbback_op *op = slot->op;
+
+	lockdep_assert_held(&slot->ub->lock);
+	slot->op = NULL;
+	op->slot = NULL;
+	if (op->running)
+		return;
+	list_del(&op->node);
+	update_gate(op->port);
+	kfree(op);
+}
+
 void usbback_op_cancel(struct usbback_slot *slot)
 {
 	lockdep_assert_held(&slot->ub->lock);
-	/* One that runs ends by itself. The worker skips those without a slot. */
+	/* One that runs ends by itself. */
 	if (!slot->op->running)
 		usbback_request_finish(slot, USBIF_ST_CANCELLED, 0, 0, 0);
 }
@@ -570,12 +592,10 @@ static enum todo next_todo(struct usbback_port *port, struct usbback_op **op)
 	} else if (port->phase == PORT_ANNOUNCED ||
 		   (port->frozen && port->phase != PORT_DETACHING)) {
 		*op = NULL;	/* when the device is there, or the host awake */
-	} else if (*op && (port->phase == PORT_DETACHING || !port->bdev ||
-			   !(*op)->slot)) {
-		todo = TODO_SKIP;
 	} else if (*op) {
 		(*op)->running = true;
-		todo = TODO_RUN;
+		todo = port->phase == PORT_DETACHING || !port->bdev ?
+			TODO_SKIP : TODO_RUN;
 	}
 	spin_unlock_irq(&port->ub->lock);
 	return todo;
@@ -598,6 +618,7 @@ void usbback_op_work(struct work_struct *work)
 			op_end(port, op, USBIF_ST_NODEV);
 		else
 			op_end(port, op, run_op(port, op));
+		cond_resched();
 	}
 	kcov_remote_stop();
 	memalloc_noio_restore(noio);

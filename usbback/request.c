@@ -99,9 +99,7 @@ static void leave_endpoint(struct usbback_slot *slot)
 static void slot_free(struct usbback_slot *slot)
 {
 	if (slot->state == SLOT_OP) {
-		if (slot->op)
-			slot->op->slot = NULL;
-		slot->op = NULL;
+		usbback_op_leave(slot);
 	} else {
 		usbback_buffer_unmap(slot);
 		slot_release_blocks(slot);
