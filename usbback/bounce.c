@@ -90,29 +90,32 @@ static void chunk_put(struct usbback *ub, struct page *page, unsigned int order)
 	ub->cached_pages += 1 << order;
 }
 
-static bool has_endpoint(const struct usb_interface *intf,
+static bool has_endpoint(const struct usb_host_interface *alt,
 			 const struct usb_host_endpoint *hep)
 {
-	const struct usb_host_interface *alt = intf->cur_altsetting;
-
 	return hep >= alt->endpoint && hep < alt->endpoint + alt->desc.bNumEndpoints;
 }
 
-/* Memory may wait for disks only, and they answer: input of others may never come. */
+/*
+ * Memory may wait for disks only, and they answer: input of others may never come.
+ * Reads descriptors only, which live as long as the device: interfaces may be going.
+ */
 static bool may_reserve(const struct usbback_slot *slot,
 			const struct usb_host_endpoint *hep)
 {
-	const struct usb_host_config *config = slot->ep->port->udev->actconfig;
-	int i;
+	const struct usb_host_config *config =
+		READ_ONCE(slot->ep->port->udev->actconfig);
+	unsigned int i, j;
 
 	if (slot->req.type == USBIF_TYPE_CONTROL)
 		return true;
-	for (i = 0; config && i < config->desc.bNumInterfaces; i++) {
-		const struct usb_interface *intf = config->interface[i];
+	for (i = 0; config && i < USB_MAXINTERFACES; i++) {
+		const struct usb_interface_cache *cache = config->intf_cache[i];
 
-		if (has_endpoint(intf, hep))
-			return intf->cur_altsetting->desc.bInterfaceClass ==
-			       USB_CLASS_MASS_STORAGE;
+		for (j = 0; cache && j < cache->num_altsetting; j++)
+			if (has_endpoint(&cache->altsetting[j], hep))
+				return cache->altsetting[j].desc.bInterfaceClass ==
+				       USB_CLASS_MASS_STORAGE;
 	}
 	return false;
 }
