@@ -471,8 +471,19 @@ static bool look_session(struct usbback *ub, u32 front, u32 nonce)
 	return true;
 }
 
-static bool look_ending(struct usbback *ub)
+/* What the dead one left behind is not to be believed; what comes after it is. */
+static bool look_for_dead(struct usbback *ub, u32 nonce)
 {
+	if (!READ_ONCE(ub->peer_gone))
+		return false;
+	WRITE_ONCE(ub->peer_gone, false);
+	ub->refused_nonce = nonce;
+	return true;
+}
+
+static bool look_ending(struct usbback *ub, u32 nonce)
+{
+	look_for_dead(ub, nonce);
 	if (READ_ONCE(ub->inflight)) {
 		if (time_after(jiffies, ub->ending_log)) {
 			ub->ending_log = jiffies + 12 * ENDING_LOG;
@@ -508,12 +519,8 @@ static bool look_idle(struct usbback *ub, u32 front, u32 nonce)
 		session_close(ub);
 		return false;
 	}
-	if (READ_ONCE(ub->peer_gone)) {
-		/* What the dead one left behind is not to be believed. */
-		WRITE_ONCE(ub->peer_gone, false);
-		ub->refused_nonce = nonce;
+	if (look_for_dead(ub, nonce))
 		return false;
-	}
 	if (front != USBIF_FRONT_CONNECT || !nonce || nonce == ub->refused_nonce)
 		return false;
 	if (!may_shake_hands(ub))
@@ -542,7 +549,7 @@ bool usbback_session_look(struct usbback *ub)
 	case USBBACK_RUNNING:
 		return look_session(ub, front, nonce);
 	case USBBACK_ENDING:
-		return look_ending(ub);
+		return look_ending(ub, nonce);
 	case USBBACK_IDLE:
 	case USBBACK_BROKEN:
 		return look_idle(ub, front, nonce);
