@@ -78,6 +78,19 @@ struct usbback *usbback_find(const char *name)
 }
 
 /**
+ * usbback_find_ready - find a channel that is complete
+ * @name: of its guest
+ *
+ * Return: the channel, valid while the list is locked, or NULL.
+ */
+struct usbback *usbback_find_ready(const char *name)
+{
+	struct usbback *ub = usbback_find(name);
+
+	return ub && ub->is_ready ? ub : NULL;
+}
+
+/**
  * usbback_take - take a channel of kind fd out of the list
  * @name: of its guest, or NULL for any
  *
@@ -89,7 +102,8 @@ struct usbback *usbback_take(const char *name)
 
 	mutex_lock(&list_mutex);
 	list_for_each_entry(ub, &backends, node) {
-		if (ub->chan->ops->is_device || (name && strcmp(ub->name, name)))
+		if (ub->chan->ops->is_device || !ub->is_ready ||
+		    (name && strcmp(ub->name, name)))
 			continue;
 		list_del_init(&ub->node);
 		found = ub;
@@ -361,6 +375,15 @@ static void list_remove(struct usbback *ub)
 	mutex_unlock(&list_mutex);
 }
 
+/* From now on it may be used, and ended. */
+static void list_ready(struct usbback *ub, u32 pid)
+{
+	mutex_lock(&list_mutex);
+	ub->pid = pid;
+	ub->is_ready = true;
+	mutex_unlock(&list_mutex);
+}
+
 /* The channel has its name: rules may put devices on it. */
 static void publish(struct usbback *ub)
 {
@@ -387,11 +410,12 @@ static void unpublish(struct usbback *ub)
  * usbback_create - make the backend of a guest and start it
  * @chan: its channel; the backend's on success, the caller's on failure
  * @name: of the guest, or NULL if it has none yet
+ * @pid: of the guest's QEMU, or 0
  *
  * Return: the backend, or ERR_PTR: -EBUSY if the name is in use, -EINVAL for a
  * region that holds no layout, -ENOMEM.
  */
-struct usbback *usbback_create(struct usbif_chan *chan, const char *name)
+struct usbback *usbback_create(struct usbif_chan *chan, const char *name, u32 pid)
 {
 	struct usbback *ub;
 	int ret;
@@ -433,6 +457,7 @@ struct usbback *usbback_create(struct usbif_chan *chan, const char *name)
 	wake_up_process(ub->thread);
 	usbif_chan_kick(chan);
 	publish(ub);
+	list_ready(ub, pid);
 	return ub;
 
 err_session_fini:
@@ -572,7 +597,7 @@ static int set_name(const char *address, const char *vm, struct usbback **out)
 
 	lockdep_assert_held(&list_mutex);
 	list_for_each_entry(ub, &backends, node)
-		if (ub->chan->ops->is_device &&
+		if (ub->chan->ops->is_device && ub->is_ready &&
 		    !strcmp(dev_name(ub->chan->dev), address))
 			found = ub;
 	if (!found) {

@@ -393,6 +393,7 @@ struct usbback_stats {
  * struct usbback - a channel and its guest
  * @node: in the list of channels (backend.c)
  * @added: rules know of it; under publish_mutex
+ * @is_ready: complete, may be used and ended by others; under the list's mutex
  * @name: of the guest, empty if it has none; written once, under both mutexes
  * @pid: process that the guest runs in, 0 if unknown; under the list's mutex
  * @pid_start: its start time
@@ -401,6 +402,7 @@ struct usbback_stats {
 struct usbback {
 	struct list_head node;
 	bool added;
+	bool is_ready;
 	char name[USBIF_NAME_MAX + 1];
 	unsigned int index;
 	struct usbif_chan *chan;
@@ -503,6 +505,7 @@ void usbback_lock_list(void);
 void usbback_unlock_list(void);
 /* Under the list's lock. */
 struct usbback *usbback_find(const char *name);
+struct usbback *usbback_find_ready(const char *name);
 struct usbback *usbback_next(struct usbback *ub);
 /* Takes a channel of kind fd out of the list: the caller destroys it. NULL: none. */
 struct usbback *usbback_take(const char *name);

@@ -80,14 +80,11 @@ static int channel_create(const struct usbif_ioc_create *arg)
 		ret = PTR_ERR(chan);
 		goto err_unregister;
 	}
-	ub = usbback_create(chan, arg->name);
+	ub = usbback_create(chan, arg->name, arg->pid);
 	if (IS_ERR(ub)) {
 		ret = PTR_ERR(ub);
 		goto err_release;
 	}
-	usbback_lock_list();
-	ub->pid = arg->pid;
-	usbback_unlock_list();
 	return 0;
 
 err_release:
@@ -141,7 +138,7 @@ static long ioc_adopt(void __user *user)
 	    !name_valid(arg.name))
 		return -EINVAL;
 	usbback_lock_list();
-	ub = usbback_find(arg.name);
+	ub = usbback_find_ready(arg.name);
 	ret = ub ? usbif_chan_fd_reserve(ub->chan, &fds, &arg) : -ENOENT;
 	if (!ret) {
 		arg.pid = ub->pid;
@@ -184,7 +181,7 @@ static long ioc_peer(void __user *user)
 	    (arg.event != USBIF_PEER_JOINED && arg.event != USBIF_PEER_GONE))
 		return -EINVAL;
 	usbback_lock_list();
-	ub = usbback_find(arg.name);
+	ub = usbback_find_ready(arg.name);
 	if (ub)
 		peer_event(ub, &arg);
 	usbback_unlock_list();

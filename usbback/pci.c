@@ -21,7 +21,7 @@ static int usbback_pci_probe(struct pci_dev *pdev,
 	chan = usbif_chan_ivshmem_create(pdev, USBIF_ROLE_BACKEND);
 	if (IS_ERR(chan))
 		return PTR_ERR(chan);
-	ub = usbback_create(chan, NULL);
+	ub = usbback_create(chan, NULL, 0);
 	if (IS_ERR(ub)) {
 		usbif_chan_release(chan);
 		return PTR_ERR(ub);

@@ -23,7 +23,7 @@ static int usbback_platform_probe(struct platform_device *pdev)
 			 "label: not 1 to 31 characters of A-Za-z0-9_.-, the channel has no name\n");
 		name = NULL;
 	}
-	ub = usbback_create(chan, name);
+	ub = usbback_create(chan, name, 0);
 	if (IS_ERR(ub)) {
 		if (PTR_ERR(ub) == -EBUSY)
 			dev_err(&pdev->dev,

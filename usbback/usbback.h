@@ -45,7 +45,7 @@ struct usbback_text;	/* a file being written: sysfs.c */
  * Creates the backend of guest @name on @chan and starts it; takes over @chan. NULL
  * name: unnamed yet (PCI channel of a driver VM), see usbback_channels_name().
  */
-struct usbback *usbback_create(struct usbif_chan *chan, const char *name);
+struct usbback *usbback_create(struct usbif_chan *chan, const char *name, u32 pid);
 /* Ends session, detaches, waits for every URB, releases chan. Idempotent per object. */
 void usbback_destroy(struct usbback *ub);
 /* PCI channels, while the system sleeps. */
