@@ -653,13 +653,15 @@ static inline bool usbback_slot_bounced(const struct usbback_slot *slot)
 /* ops.c */
 /* Takes an operation that sleeps. [T] */
 void usbback_op_take(struct usbback *ub, struct usbback_slot *slot);
-/* Cancels one that has not begun; ub->lock held. */
 void usbback_op_leave(struct usbback_slot *slot);
+/* Cancels one that has not begun; ub->lock held. */
 void usbback_op_cancel(struct usbback_slot *slot);
 void usbback_op_work(struct work_struct *work);
 u8 usbback_op_status(int ret);
 
-/* power.c: in the port's worker, no lock held */
+/* power.c: after the host's sleep, the list of channels locked */
+void usbback_ports_thaw(struct usbback *ub);
+/* In the port's worker, no lock held. */
 u8 usbback_port_wake(struct usbback_port *port);
 u8 usbback_port_sleep(struct usbback_port *port, bool may_wake);
 

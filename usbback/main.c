@@ -27,8 +27,13 @@ static int __init usbback_init(void)
 	ret = usbback_platform_init();
 	if (ret)
 		goto err_pci_exit;
+	ret = usbback_sleep_init();
+	if (ret)
+		goto err_platform_exit;
 	return 0;
 
+err_platform_exit:
+	usbback_platform_exit();
 err_pci_exit:
 	usbback_pci_exit();
 err_cdev_exit:
@@ -43,6 +48,7 @@ err_debugfs_exit:
 
 static void __exit usbback_exit(void)
 {
+	usbback_sleep_exit();
 	usbback_platform_exit();
 	usbback_pci_exit();
 	usbback_cdev_exit();

@@ -174,11 +174,30 @@ static void port_thaw(struct usbback_port *port)
 {
 	struct usbback *ub = port->ub;
 
-	spin_lock(&ub->lock);
+	lockdep_assert_held(&ub->lock);
 	port->frozen = false;
 	queue_work(ub->wq, &port->work);
 	usbback_port_run(port);
-	spin_unlock(&ub->lock);
+}
+
+/**
+ * usbback_ports_thaw - have the devices of a channel go on after the host's sleep
+ * @ub: channel; the list of channels is locked
+ *
+ * Most of them do already. But when the host writes an image of its memory the USB core
+ * leaves all but SuperSpeed devices alone after it has told their drivers, and does not
+ * say that they are to go on; nor does it if a device did not suspend.
+ */
+void usbback_ports_thaw(struct usbback *ub)
+{
+	unsigned int vusb, nr;
+
+	spin_lock_irq(&ub->lock);
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 0; nr <= USBIF_MAX_PORTS; nr++)
+			if (ub->ports[vusb][nr] && ub->ports[vusb][nr]->frozen)
+				port_thaw(ub->ports[vusb][nr]);
+	spin_unlock_irq(&ub->lock);
 }
 
 /* ---- callbacks of the USB core ---- */
@@ -221,6 +240,7 @@ int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg)
 int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg)
 {
 	struct usbback_dev *bdev = dev_get_drvdata(&udev->dev);
+	struct usbback_port *port;
 	bool woken;
 
 	if (!bdev)
@@ -236,8 +256,12 @@ int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg)
 		return 0;
 	}
 	spin_lock_irq(&bdev->port_lock);
-	if (bdev->on)
-		port_thaw(bdev->on);
+	port = bdev->on;
+	if (port) {
+		spin_lock(&port->ub->lock);
+		port_thaw(port);
+		spin_unlock(&port->ub->lock);
+	}
 	spin_unlock_irq(&bdev->port_lock);
 	/* It is awake now, and its guest does not know: better wake it for nothing. */
 	if (test_and_clear_bit(USBBACK_DEV_OWED, &bdev->power) || woken)

@@ -52,6 +52,8 @@ void usbback_destroy(struct usbback *ub);
 void usbback_pause(struct usbback *ub);
 void usbback_go_on(struct usbback *ub);
 extern const struct dev_pm_ops usbback_pm;
+int usbback_sleep_init(void);
+void usbback_sleep_exit(void);
 const char *usbback_name(const struct usbback *ub);
 /* The peer process is gone: end the session (devices reset and kept by their rules). */
 void usbback_peer_gone(struct usbback *ub);

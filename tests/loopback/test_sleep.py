@@ -145,6 +145,15 @@ class Cases:
         self.press()
         return took
 
+    def no_image(self) -> None:
+        """No image of the memory is made after all: USB 2 devices were told to sleep,
+        and nobody tells them that they are awake."""
+        self.vm.run("echo devices > /sys/power/pm_test && echo disk > "
+                    "/sys/power/state && dmesg | grep -q 'hibernation exit'", 60)
+        self.press()
+        self.compare()
+        self.vm.run("echo none > /sys/power/pm_test")
+
     def writes(self) -> str:
         """What was written before is there afterwards."""
         self.vm.run("head -c 1M /dev/urandom > /tmp/piece; dd if=/tmp/piece "
@@ -178,6 +187,7 @@ def run(t: tap.Suite, series: str, image: Path) -> None:
             ("suspend to idle", "freeze"), ("suspend to RAM, F42", "mem"),
             ("suspend to RAM once more", "mem")):
         t.case(f"{series}: {name} under load", cases.sleeps, how)
+    t.case(f"{series}: hibernation that ends early", cases.no_image)
     t.case(f"{series}: writes", cases.writes)
     vm.close()
 
