@@ -66,15 +66,13 @@ static int bind_failed(const char *path, int error)
 		    strerror(error));
 }
 
+/* By its name, which somebody else may have made a link of, if the directory is theirs. */
 static int give_away(const char *path, const struct server_config *config)
 {
 	uid_t user = config->has_user ? config->user : (uid_t)-1;
 	gid_t group = config->has_group ? config->group : (gid_t)-1;
 
-	if (chmod(path, config->has_group ? 0660 : 0600))
-		return fail(UCTL_FAILED, "cannot set the mode of %s: %s", path,
-			    strerror(errno));
-	if ((config->has_user || config->has_group) && chown(path, user, group))
+	if ((config->has_user || config->has_group) && lchown(path, user, group))
 		return fail(status_of(errno), "cannot give %s to user and group: %s", path,
 			    strerror(errno));
 	return UCTL_OK;
@@ -90,8 +88,8 @@ static int listen_at(int sock, const char *path, const char *temporary,
 
 	strcpy(address.sun_path, temporary);
 	unlink(temporary);
-	/* Nobody else's from the first moment on. */
-	mask = umask(0177);
+	/* Nobody else's from the first moment on; the group is still our own. */
+	mask = umask(config->has_group ? 0117 : 0177);
 	if (bind(sock, (struct sockaddr *)&address, sizeof(address)))
 		status = bind_failed(path, errno);
 	umask(mask);
