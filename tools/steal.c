@@ -92,6 +92,13 @@ static void search(struct region *region, pid_t pid, int pidfd,
 	free(dir);
 }
 
+/* Its owner may have put another file there after we had looked, one that blocks. */
+static void bell_check(int *bell, uint64_t id)
+{
+	if (*bell >= 0 && bell_id(*bell) != id)
+		fd_close(bell);
+}
+
 static int bell_replace(int *bell)
 {
 	if (*bell < 0)
@@ -117,6 +124,8 @@ bool region_steal(struct region *region, const struct served *old)
 			search(region, old->peer[role], pidfd, old);
 		fd_close(&pidfd);
 	}
+	bell_check(&region->bell_back, old->bell[ROLE_BACKEND]);
+	bell_check(&region->bell_front, old->bell[ROLE_GUEST]);
 	/* A doorbell that no living peer holds may be a new one. */
 	if (region->memfd >= 0 && region_memory_id(region) == old->memory &&
 	    !bell_replace(&region->bell_back) && !bell_replace(&region->bell_front) &&
