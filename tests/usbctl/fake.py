@@ -189,12 +189,16 @@ class Machine:
         self._listener.bind(self.env["FAKE_KERNEL"])
         self._listener.listen(16)
         (self.dir / "kernel").chmod(0o777)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def __enter__(self) -> Machine:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        # Closed under its thread, it could go on with the next machine's socket.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
         self._listener.close()
         for path in self.run_dir.glob("*.pid"):
             with contextlib.suppress(ValueError, ProcessLookupError):
