@@ -446,6 +446,24 @@ void usbfront_ports_look(struct usbfront *uf)
 }
 
 /**
+ * usbfront_ports_reset - no port has any ids or blocks
+ * @uf: channel at the beginning of a session; its lock held
+ *
+ * Nobody gives back what the last session has lost.
+ */
+void usbfront_ports_reset(struct usbfront *uf)
+{
+	unsigned int v, p;
+
+	lockdep_assert_held(&uf->lock);
+	for (v = 0; v < USBIF_MAX_VUSB; v++)
+		for (p = 0; uf->vusb[v] && p < USBIF_MAX_PORTS; p++) {
+			uf->vusb[v]->port[p].nr_ids = 0;
+			uf->vusb[v]->port[p].nr_blocks = 0;
+		}
+}
+
+/**
  * usbfront_ports_clear - all devices are gone
  * @uf: channel whose session has ended
  */

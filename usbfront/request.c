@@ -67,18 +67,6 @@ void usbfront_tables_free(struct usbfront *uf)
 	usbfront_pool_fini(&uf->pool);
 }
 
-/* What the last session has lost is not any port's any more. */
-static void shares_reset(struct usbfront *uf)
-{
-	unsigned int v, p;
-
-	for (v = 0; v < USBIF_MAX_VUSB; v++)
-		for (p = 0; uf->vusb[v] && p < USBIF_MAX_PORTS; p++) {
-			uf->vusb[v]->port[p].nr_ids = 0;
-			uf->vusb[v]->port[p].nr_blocks = 0;
-		}
-}
-
 /**
  * usbfront_tables_reset - all ids and blocks are free
  * @uf: channel at the beginning of a session
@@ -104,7 +92,6 @@ void usbfront_tables_reset(struct usbfront *uf)
 	uf->heard_at = jiffies;
 	uf->is_silent = false;
 	usbfront_pool_reset(&uf->pool);
-	shares_reset(uf);
 }
 
 /**
@@ -633,10 +620,8 @@ static bool feed_one(struct usbfront *uf, struct usbfront_ep *uep,
 		xfer = urb->hcpriv ?: usbfront_xfer_get(uf, uep, urb);
 	if (!xfer)
 		goto wait;
-	/* What is live of it ends first, and then has the endpoint go on. */
-	if (xfer->is_ended)
-		return false;
-	if (must_be_alone(uep, xfer))
+	/* What is live of one that has ended has the endpoint go on, with its end. */
+	if (xfer->is_ended || must_be_alone(uep, xfer))
 		return false;
 	if (usbfront_xfer_is_local(xfer)) {
 		usbfront_xfer_finish(uf, xfer);

@@ -241,6 +241,7 @@ static void session_begin(struct usbfront *uf)
 
 	spin_lock_irq(&uf->lock);
 	usbfront_tables_reset(uf);
+	usbfront_ports_reset(uf);
 	usbif_prod_init(&uf->sq, base + uf->lay.sq_offset,
 			sizeof(struct usbif_req), uf->lay.ring_entries,
 			&uf->front->sq_prod, &uf->back->sq_cons,

@@ -682,6 +682,7 @@ const char *usbfront_state_name(enum usbfront_state state);
 /* ports.c */
 void usbfront_ports_look(struct usbfront *uf);
 void usbfront_ports_clear(struct usbfront *uf);
+void usbfront_ports_reset(struct usbfront *uf);
 void usbfront_port_sync(struct usbfront_port *port);
 void usbfront_port_flush(struct usbfront_port *port, int status);
 void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side);
