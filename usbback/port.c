@@ -19,6 +19,7 @@
  * before usb_submit_urb() until after the answer), the worker has given up or ended.
  */
 #include <linux/dma-mapping.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include "backend.h"
 #include "trace.h"
@@ -100,9 +101,12 @@ static struct usbback_port *port_get(struct usbback *ub, u8 vusb, u8 nr)
 struct usbback_port *usbback_port_find_shown(struct usbback *ub, u8 vusb, u8 nr,
 					     u32 epoch)
 {
-	struct usbback_port *port = ub->ports[vusb][nr];
+	struct usbback_port *port;
 
 	lockdep_assert_held(&ub->lock);
+	vusb = array_index_nospec(vusb, USBIF_MAX_VUSB);
+	nr = array_index_nospec(nr, USBIF_MAX_PORTS + 1);
+	port = ub->ports[vusb][nr];
 	if (!port || !usbback_port_is_shown(port) || port->epoch != epoch)
 		return NULL;
 	return port;
