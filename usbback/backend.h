@@ -595,8 +595,11 @@ static inline unsigned int usbback_ep_index(u8 address)
 		16 : 0);
 }
 
-/* Submits what may be submitted of endpoint @ep. [T], no lock held */
-void usbback_urb_run(struct usbback_ep *ep);
+/*
+ * Submits what may be submitted of endpoint @ep, no more than the limit "batch" at once.
+ * Returns how many it was. [T], no lock held
+ */
+unsigned int usbback_urb_run(struct usbback_ep *ep);
 /* The same for all that wait in ub->run; copies what handlers left. [T] */
 bool usbback_urb_flush(struct usbback *ub);
 /* Puts @ep into ub->run and wakes the thread; ub->lock held. */

@@ -654,16 +654,21 @@ static bool submitted(struct usbback_slot *slot, int ret)
 	return true;
 }
 
-void usbback_urb_run(struct usbback_ep *ep)
+unsigned int usbback_urb_run(struct usbback_ep *ep)
 {
 	struct usbback *ub = ep->port->ub;
+	unsigned int n, most = usbback_limit(ub, LIMIT_BATCH);
 	bool unlink = false, kick;
 	int ret;
 
 	spin_lock_irq(&ub->lock);
-	while (may_run(ep)) {
+	for (n = 0; may_run(ep); n++) {
 		struct usbback_slot *slot;
 
+		if (n >= most) {
+			usbback_urb_schedule(ep);
+			break;
+		}
 		if (!has_share(ep)) {
 			list_move_tail(&ep->run, &ub->limited);
 			ub->stats.limited++;
@@ -684,6 +689,7 @@ void usbback_urb_run(struct usbback_ep *ep)
 		usbback_urb_unlink(ep);
 	if (kick)
 		usbif_chan_kick(ub->chan);
+	return n;
 }
 
 /* ---- what handlers leave to the thread ---- */
@@ -748,9 +754,7 @@ bool usbback_urb_flush(struct usbback *ub)
 		budget--;
 	if (!list_empty_careful(&ub->starved))
 		feed_starved(ub);
-	while (budget && (ep = next_to_run(ub))) {
-		usbback_urb_run(ep);
-		budget--;
-	}
+	while (budget && (ep = next_to_run(ub)))
+		budget -= clamp(usbback_urb_run(ep), 1u, budget);
 	return !budget;
 }
