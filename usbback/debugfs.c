@@ -35,6 +35,27 @@ static void show_words(struct seq_file *m, struct usbback *ub)
 		   usbif_word_read(&front->heartbeat));
 }
 
+static unsigned int count(const struct list_head *list)
+{
+	const struct list_head *pos;
+	unsigned int n = 0;
+
+	list_for_each(pos, list)
+		n++;
+	return n;
+}
+
+static unsigned int count_operations(const struct usbback *ub)
+{
+	unsigned int vusb, nr, n = 0;
+
+	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
+		for (nr = 1; nr <= USBIF_MAX_PORTS; nr++)
+			if (ub->ports[vusb][nr])
+				n += count(&ub->ports[vusb][nr]->ops);
+	return n;
+}
+
 static void show_private(struct seq_file *m, struct usbback *ub)
 {
 	seq_printf(m, "session %u ring_start %u nonce %#x front_nonce %#x\n",
@@ -44,6 +65,7 @@ static void show_private(struct seq_file *m, struct usbback *ub)
 		   ub->cq.published, ub->cq.cons);
 	seq_printf(m, "live %u inflight %u cached_pages %u poll_ns %llu\n",
 		   ub->live, ub->inflight, ub->cached_pages, ub->poll_ns);
+	seq_printf(m, "operations %u\n", count_operations(ub));
 }
 
 static void show_stats(struct seq_file *m, struct usbback *ub)
@@ -64,16 +86,6 @@ static void show_stats(struct seq_file *m, struct usbback *ub)
 		if (st->refused[why])
 			seq_printf(m, "refused_%s %llu\n", usbif_why_name(why),
 				   st->refused[why]);
-}
-
-static unsigned int count(const struct list_head *list)
-{
-	const struct list_head *pos;
-	unsigned int n = 0;
-
-	list_for_each(pos, list)
-		n++;
-	return n;
 }
 
 static void show_endpoints(struct seq_file *m, const struct usbback_port *port)

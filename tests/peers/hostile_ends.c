@@ -47,6 +47,37 @@ static void strange_cancels(void)
 	restart(&disk, disk.bulk_in);
 }
 
+/* Of operations that wait for resets, which are paced, none is left that was cancelled. */
+static void cancelled_operations(void)
+{
+	unsigned int i, rounds = is_long ? 400 : 100, cancelled = 0;
+	u32 id, end = is_long ? 60 : 36;
+	struct usbif_response rsp = { 0 };
+	struct usbif_request req;
+	unsigned long left;
+
+	for (id = 20; id < end; id++) {
+		req = front_req(&disk, id, id % 2 ? USBIF_OP_SET_CONFIGURATION :
+						    USBIF_OP_RESET);
+		req.arg0 = id % 2 ? disk.config[5] : 0;
+		front_submit(&f, &req);
+	}
+	for (i = 0; i < rounds; i++) {
+		req = front_req(&disk, 10, USBIF_OP_SET_CONFIGURATION);
+		req.arg0 = disk.config[5];
+		front_submit(&f, &req);
+		cancel(10, USBIF_ST_OK);
+		cancelled += front_wait(&f, 10, &rsp, PROMPT_MS) &&
+			     rsp.status == USBIF_ST_CANCELLED;
+	}
+	left = counter("operations");
+	check(left && left <= end - 20, "%lu operations", left);
+	check_is("cancelled operations", cancelled, rounds);
+	for (id = 20; id < end; id++)
+		check(front_wait(&f, id, &rsp, 20000) && !rsp.status,
+		      "reset %u ends with %u", id, rsp.status);
+}
+
 static void many_cancels(void)
 {
 	unsigned int i, ok = 0, ends = 0;
@@ -67,6 +98,7 @@ static void many_cancels(void)
 	check(ok, "none has found its request");
 	check_is("ends", ends, 1);
 	restart(&disk, disk.bulk_in);
+	cancelled_operations();
 }
 
 /* Each once, whoever was faster. */
