@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
+import usbip  # noqa: E402
 from gadget import Dummies  # noqa: E402
 from peers import compile_peer  # noqa: E402
 from usbif import Backend  # noqa: E402
@@ -181,8 +182,23 @@ def chaos_unplugged(bench: Bench) -> str:
     return chaos(bench, yank=True)
 
 
+def successor(bench: Bench) -> None:
+    """A guest goes and dies while its device keeps a transfer: the next one waits for
+    the device, and no longer."""
+    usbip.prepare(bench.vm)
+    device = usbip.Emulated(bench.vm, "usbip_faulty", "faulty", "high")
+    busid = device.busid()
+    bench.back.rule(f"{busid}:vm3:0:1")
+    job = bench.vm.spawn(f"exec {compile_peer('front_successor', 'front')} vm3")
+    job.wait_output("asking", 20)
+    bench.vm.wait_for(f"grep -q 'state ending' {DEBUG}/usbback/vm3/channel", 5)
+    device.unplug()
+    tap.expect_equal(job.wait(20), 0, job.output())
+    bench.back.remove(busid)
+
+
 CASES = [one_sector, many_sectors, zero_copy, copied, abused, fuzzed, killed,
-         unplugged, chaos, chaos_copied, chaos_unplugged]
+         successor, unplugged, chaos, chaos_copied, chaos_unplugged]
 
 
 def main() -> None:

@@ -169,6 +169,20 @@ void front_drop(const char *name)
 	close(dev);
 }
 
+void front_gone(const char *name)
+{
+	struct usbif_ioc_peer arg = {
+		.size = sizeof(arg),
+		.event = USBIF_PEER_GONE,
+	};
+	int dev = open_device();
+
+	snprintf(arg.name, sizeof(arg.name), "%s", name);
+	if (ioctl(dev, USBIF_IOC_PEER, &arg))
+		die("USBIF_IOC_PEER %s: %s", name, strerror(errno));
+	close(dev);
+}
+
 void front_kick(struct front *f)
 {
 	u64 one = 1;

@@ -48,6 +48,8 @@ void front_open(struct front *f, const char *name, u64 size);
 void front_open_pci(struct front *f, const char *dir);
 /* Tells usbback to end the channel. */
 void front_drop(const char *name);
+/* Tells it that the guest is dead. */
+void front_gone(const char *name);
 /* Waits until the backend's page is good, asks for a session and runs it. */
 void front_connect(struct front *f);
 /* Its parts, without a look at the layout: another nonce; then the session for it. */
