@@ -230,14 +230,29 @@ def late_answers(peer: Peer) -> str:
 def behind_the_lost(peer: Peer) -> None:
     """What is queued behind a transfer of several pieces goes on although the
     unlink of that is never answered."""
+    behind(peer, "in")
+
+
+def behind(peer: Peer, way: str, spared: int = 0) -> None:
+    """A transfer of 3 MiB is unlinked, which so many cancels are answered for."""
     busid = peer.sink()
     peer.tell("stubborn 1")
+    peer.tell(f"spare {spared}")
     job = peer.vm.spawn(f"exec {compile_tool('usbfs')} "
-                        f"{device_node(peer.vm, busid)} behind {3 << 20}")
+                        f"{device_node(peer.vm, busid)} behind-{way} {3 << 20}")
     job.wait_output("unlinked", 20)
     peer.tell("stubborn 0")
     tap.expect_equal(job.wait(30), 0, job.output())
     peer.unplug(SINK)
+
+
+def behind_the_half(peer: Peer) -> None:
+    """The same for output that the pool has no room for at once; one of the pieces
+    that are under way is given back."""
+    quit_and_start(peer, 1)
+    behind(peer, "out", spared=1)
+    quit_and_start(peer, 16)
+    peer.disk()
 
 
 def silence(peer: Peer) -> None:
@@ -316,6 +331,8 @@ def comes_and_goes(peer: Peer) -> None:
     peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
     peer.tell("restart")
     peer.compare(peer.node())
+    # What the lost session had is not the port's share any more.
+    peer.vm.wait_for(f"! grep -E '^port .* (ids|blocks) [1-9]' {DEBUG}", 10)
     peer.tell("restart")
     peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
     peer.compare(peer.node())
@@ -375,8 +392,8 @@ def killed(peer: Peer) -> str:
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
          idle_input, pulled_out, replugged_at_once, hub_driver, resets,
-         suspends, failing, late_answers, behind_the_lost, silence,
-         silence_at_reset, storm, lies, forgives, comes_and_goes,
+         suspends, failing, late_answers, behind_the_lost, behind_the_half,
+         silence, silence_at_reset, storm, lies, forgives, comes_and_goes,
          mapping_outlives, rmmod_under_load, killed]
 
 

@@ -506,10 +506,11 @@ static void cancel(struct back *b, u32 target)
 	b->nr_cancelled++;
 	if (b->is_cancel_live[target])
 		die("cancel of %u is live", target);
-	if (b->is_stubborn) {
+	if (b->is_stubborn && !b->spared) {
 		b->is_cancel_live[target] = true;
 		return;
 	}
+	b->spared -= !!b->spared;
 	if (r->is_live) {
 		b->ops->forget(b, r);
 		back_complete(b, r, USBIF_ST_CANCELLED, 0);

@@ -66,6 +66,7 @@ struct back {
 	bool is_deaf;		/* take nothing from the ring */
 	bool is_old;		/* the same until the next session: its indices are old */
 	bool is_stubborn;	/* end no transfer, no cancel */
+	unsigned int spared;	/* cancels that it answers all the same */
 	bool quiet_bell;
 	u32 next_lie;		/* enum back_lie for the next completion */
 	unsigned int spoil_word;	/* of the next completion, 0: none */

@@ -14,6 +14,7 @@
  *	stop			end the session and stay away; "restart" comes back
  *	deaf 0|1		take nothing from the ring
  *	stubborn 0|1		ignore cancels and complete no transfer
+ *	spare NUMBER		but for so many cancels, the next ones
  *	mute 0|1		ring no doorbell
  *	idle 0|1		source has nothing to give
  *	storm SECONDS		do nothing but ring the doorbell
@@ -659,6 +660,8 @@ static void obey(struct back *b, const char *line)
 		b->is_deaf = n;
 	else if (sscanf(line, "stubborn %u", &n) == 1)
 		b->is_stubborn = n;
+	else if (sscanf(line, "spare %u", &n) == 1)
+		b->spared = n;
 	else if (sscanf(line, "mute %u", &n) == 1)
 		b->quiet_bell = n;
 	else if (sscanf(line, "storm %u", &n) == 1)

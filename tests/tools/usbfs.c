@@ -528,10 +528,10 @@ static void setting(unsigned int number)
 	expect_all_back();
 }
 
-static void behind(int len)
+static void behind(uint8_t ep, int len)
 {
-	struct usbdevfs_urb *first = submit(ep_in, malloc(len), len, 0, 0);
-	struct usbdevfs_urb *second = submit(ep_in, malloc(packet), packet, 0, 1);
+	struct usbdevfs_urb *first = submit(ep, calloc(1, len), len, 0, 0);
+	struct usbdevfs_urb *second = submit(ep, calloc(1, packet), packet, 0, 1);
 
 	ioctl(fd, USBDEVFS_DISCARDURB, first);
 	expect_end(first, "unlinked", -ENOENT, 0);
@@ -599,8 +599,10 @@ int main(int argc, char **argv)
 		half(n);
 	else if (!strcmp(what, "babble"))
 		babble();
-	else if (!strcmp(what, "behind"))
-		behind(n);
+	else if (!strcmp(what, "behind-in"))
+		behind(ep_in, n);
+	else if (!strcmp(what, "behind-out"))
+		behind(ep_out, n);
 	else
 		fail("no such command: %s", what);
 	return 0;
