@@ -45,8 +45,15 @@ class Disk:
         self.busid = find_device(self.vm, SERIAL)
 
     def unplug(self) -> None:
-        """Pull it out."""
+        """Pull it out.
+
+        While processors stand still, nothing is under way to or from the image: with
+        a request that is, QEMU may end in an assertion of its own (usb_uas_cancel_io:
+        "canceled usb packet not found"). What the guest has in flight stays so.
+        """
+        self.vm.pause()
         self.vm.device_del("uas")
+        self.vm.cont()
         # Also on the other side, where the next one would be looked for, too.
         self.vm.wait_for(f"! grep -qx {SERIAL} /sys/bus/usb/devices/*/serial")
         self.vm.qmp("blockdev-del", node_name="disk")
