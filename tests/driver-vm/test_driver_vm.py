@@ -25,7 +25,7 @@ from matrix import Matrix, Place  # noqa: E402
 from table import SPEEDS  # noqa: E402
 from tap import (LONG, Suite, expect, expect_equal, scaled,  # noqa: E402
                  some_kernels)
-from workload import side_by_side, verified  # noqa: E402
+from workload import resets, side_by_side, verified  # noqa: E402
 
 # At which testusb is run, unless at all.
 SPEED = "super"
@@ -111,6 +111,7 @@ def killed_guest(m: Machines) -> str:
     m.verify("1", 100)
     other = m.verify("2", 25)
     time.sleep(2)
+    before = resets(m.driver, "2-5")
     m.guests["1"].kill()
     began = time.monotonic()
     m.driver.wait_for("! grep '^2-5:.*attached' /sys/bus/usb/drivers/usbback/vports",
@@ -119,6 +120,7 @@ def killed_guest(m: Machines) -> str:
     m.start_guest("1")
     m.wait_attached("1")
     text = verified(m.verify("1", 3), 3, gap=1)
+    expect(resets(m.driver, "2-5") > before, "the next guest got it as it was")
     return f"noticed after {noticed:.1f} s, {text}, {verified(other, 25, gap=3)}"
 
 
@@ -127,11 +129,14 @@ def reset_guest(m: Machines) -> str:
     guest = m.guests["1"]
     m.verify("1", 100)
     time.sleep(2)
+    before = resets(m.driver, "2-5")
     guest.reset()
     guest.run("modprobe -a usbcore usb-storage sd_mod")
     m.load_front("1")
     m.wait_attached("1")
-    return verified(m.verify("1", 3), 3, gap=1)
+    text = verified(m.verify("1", 3), 3, gap=1)
+    expect(resets(m.driver, "2-5") > before, "it has the disk as it was")
+    return text
 
 
 def killed_driver(m: Machines) -> str:

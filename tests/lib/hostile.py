@@ -24,16 +24,20 @@ from peers import compile_peer
 from usbif import Backend
 from usbip import Iso, prepare
 from vm import VM, Job
-from workload import HOURS, stood_still, verify
+from workload import HOURS, slabs, stood_still, verify
 
 DEBUG = "/sys/kernel/debug"
 GUEST = "evil"
 IMAGE = 8 << 20
 # What the kernel may say of one guest in five seconds, and of its devices.
 LINES = 10
+# What the kernel may have more of after many sessions, in KiB.
+GROWTH = 1024
 LOG = f"{GUEST}: protocol violated|{GUEST}: session"
 PAUSE_MS = 50
 LOG_FLOOD = 73
+# Sessions, and in how many of them the disk is used.
+SESSIONS, USES = 69, tap.scaled(4, 334)
 # What is a fault as well.
 ALSO = {17: ", F60"}
 COUNTERS = r"sessions|violations|stalls|paced|limited|refused_\w+"
@@ -65,6 +69,7 @@ class Attack:
         prepare(back)
         self.dummies = Dummies(back, 5)
         self.sink: Gadget
+        self.disk = ""
         self.clean: Job
         self.job: Job
 
@@ -90,6 +95,7 @@ class Attack:
         devices = [self.dummies.mass_storage("disk", "/tmp/disk"), self.sink,
                    self.dummies.keyboard("keys"),
                    Iso(self.back, "stream", "high", packet=256)]
+        self.disk = source(devices[0])
         for port, device in enumerate(devices, 1):
             self.usbback.rule(f"{source(device)}:{GUEST}:0:{port}")
         self.job = self.attacker()
@@ -117,6 +123,17 @@ class Attack:
         tap.expect_equal(self.clean.rc, None,
                          f"end of the neighbour ({self.clean.output()[-300:]})")
         return numbered.told(before, self.channel(), COUNTERS)
+
+    def sessions(self, number: int) -> str:
+        """The same for many sessions; none gets a device as the last one left it."""
+        since, before = self.back.mark(), slabs(self.back)
+        counted = self.case(number)
+        resets = len(re.findall(f"{self.disk}: reset .* USB device",
+                                self.back.klog(since)))
+        tap.expect(resets >= USES, f"{resets} resets of a disk used {USES} times")
+        grown = slabs(self.back) - before
+        tap.expect(grown < GROWTH, f"memory grew by {grown} KiB")
+        return f"{resets} resets, {grown} KiB, {counted}"
 
     def flood(self, number: int) -> str:
         """The same for what would fill the log."""
@@ -180,6 +197,6 @@ def run_cases(t: tap.Suite, called: dict[int, str], attack: Attack,
     """All of them, and what the neighbour has to say."""
     attack.start()
     for number, name in called.items():
-        t.case(name, attack.flood if number == LOG_FLOOD else attack.case,
-               number)
+        special = {LOG_FLOOD: attack.flood, SESSIONS: attack.sessions}
+        t.case(name, special.get(number, attack.case), number)
     t.case(last, attack.end)

@@ -7,6 +7,7 @@
     vm.spawn(fio("/dev/sda", 60))       # the same, at random and many at a time
 
     before = slabs(host)                # kernel memory, without caches
+    before = resets(host, "1-2")        # by the host's USB core, so far
     retries = counter(text, "retries")  # of "retries 5", as in debugfs
     side_by_side(host, {"vm1": start1, "vm2": start2}, seconds=30)
 """
@@ -77,6 +78,12 @@ def counter(text: str, name: str) -> int:
     expect(found, f"no {name} in {text!r}")
     assert found
     return int(found[1])
+
+
+def resets(vm: VM, busid: str) -> int:
+    """How often the USB core there has reset a device, as far as the log goes."""
+    return int(vm.run(f"dmesg | grep -c ' {busid}: reset .* USB device'",
+                      check=False).out)
 
 
 def slabs(vm: VM, line: str = "SUnreclaim") -> int:

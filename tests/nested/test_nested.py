@@ -20,7 +20,7 @@ from table import SPEEDS  # noqa: E402
 from tap import LONG, Suite, expect, scaled  # noqa: E402
 from vm import VM, Job  # noqa: E402
 import workload  # noqa: E402
-from workload import side_by_side, verified  # noqa: E402
+from workload import resets, side_by_side, verified  # noqa: E402
 
 DRIVERS = ("usb-storage", "sd_mod", "usbhid", "hid-generic", "usbtest")
 DISKS = {"vm1": 1, "vm2": 2}
@@ -114,6 +114,7 @@ class Nested:
         other = verify(vm2, 25)
         verify(vm1, 100)
         time.sleep(3)
+        before = resets(self.host, "2-1")
         vm1.kill()
         began = time.monotonic()
         self.host.wait_for(f"! grep '^2-1:.*attached' {self.host.SYSFS}/"
@@ -121,6 +122,7 @@ class Nested:
         noticed = time.monotonic() - began
         vm1 = self.start("vm1")
         text = verified(verify(vm1, 5), 5)
+        expect(resets(self.host, "2-1") > before, "the next guest got it as it was")
         # Booting beside it takes both processors.
         verified(other, 25, gap=3)
         return f"noticed after {noticed:.1f} s, {text}"
@@ -131,9 +133,11 @@ class Nested:
         other = verify(vm2, 25)
         verify(vm1, 100)
         time.sleep(3)
+        before = resets(self.host, "2-1")
         vm1.reset()
         vm1.run("insmod /usbfront.ko")
         text = verified(verify(vm1, 5), 5)
+        expect(resets(self.host, "2-1") > before, "it has the disk as it was")
         verified(other, 25, gap=3)
         return text
 
