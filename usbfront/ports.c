@@ -485,3 +485,35 @@ void usbfront_ports_clear(struct usbfront *uf)
 	}
 	spin_unlock_irq(&uf->lock);
 }
+
+static void send_reset(struct usbfront *uf, struct usbfront_port *port)
+{
+	if (!port->is_reset_due || port->reset)
+		return;
+	if (port->epoch)
+		port->reset = usbfront_op_submit(uf, port, USBIF_OP_RESET, 0, 0,
+						 0);
+	if (!port->epoch || port->reset) {
+		port->is_reset_due = false;
+		uf->nr_resets_due--;
+	}
+}
+
+/**
+ * usbfront_send_resets - send the port resets that are due
+ * @uf: channel
+ */
+void usbfront_send_resets(struct usbfront *uf)
+{
+	unsigned long flags;
+	int v, p;
+
+	spin_lock_irqsave(&uf->lock, flags);
+	for (v = 0; v < USBIF_MAX_VUSB && uf->nr_resets_due; v++) {
+		if (!uf->vusb[v] || !uf->is_running)
+			continue;
+		for (p = 0; p < USBIF_MAX_PORTS; p++)
+			send_reset(uf, &uf->vusb[v]->port[p]);
+	}
+	spin_unlock_irqrestore(&uf->lock, flags);
+}

@@ -704,7 +704,7 @@ void usbfront_feed_waiting(struct usbfront *uf)
 		usbif_chan_kick(uf->chan);
 }
 
-/* ---- restarts and resets ---- */
+/* ---- restarts ---- */
 
 /**
  * usbfront_ep_restart_due - the backend holds an endpoint
@@ -753,48 +753,19 @@ void usbfront_send_restarts(struct usbfront *uf)
 {
 	struct usbfront_ep *uep, *next;
 	unsigned long flags;
+	bool now;
 
 	spin_lock_irqsave(&uf->lock, flags);
 	list_for_each_entry_safe(uep, next, &uf->restarts, restart_node) {
 		if (has_ended_xfer(uep) || uep->nr_early)
 			continue;
-		if (uep->nr_live && !restart_submit(uf, uep))
+		/* Who is copying a request has looked at is_held before. */
+		now = uep->nr_live || uep->is_feeding;
+		if (now && !restart_submit(uf, uep))
 			break;
-		uep->is_held = !uep->nr_live;
+		uep->is_held = !now;
 		uep->is_restart_due = false;
 		list_del_init(&uep->restart_node);
-	}
-	spin_unlock_irqrestore(&uf->lock, flags);
-}
-
-static void send_reset(struct usbfront *uf, struct usbfront_port *port)
-{
-	if (!port->is_reset_due || port->reset)
-		return;
-	if (port->epoch)
-		port->reset = usbfront_op_submit(uf, port, USBIF_OP_RESET, 0, 0,
-						 0);
-	if (!port->epoch || port->reset) {
-		port->is_reset_due = false;
-		uf->nr_resets_due--;
-	}
-}
-
-/**
- * usbfront_send_resets - send the port resets that are due
- * @uf: channel
- */
-void usbfront_send_resets(struct usbfront *uf)
-{
-	unsigned long flags;
-	int v, p;
-
-	spin_lock_irqsave(&uf->lock, flags);
-	for (v = 0; v < USBIF_MAX_VUSB && uf->nr_resets_due; v++) {
-		if (!uf->vusb[v] || !uf->is_running)
-			continue;
-		for (p = 0; p < USBIF_MAX_PORTS; p++)
-			send_reset(uf, &uf->vusb[v]->port[p]);
 	}
 	spin_unlock_irqrestore(&uf->lock, flags);
 }
