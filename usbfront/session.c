@@ -364,7 +364,7 @@ void usbfront_session_drop(struct usbfront *uf, bool is_peer_gone)
 	if (uf->state == USBFRONT_RUNNING)
 		session_lost(uf, is_peer_gone ? "backend is gone" :
 			     "restored from an image");
-	else if (is_peer_gone && uf->state == USBFRONT_CONNECTING)
+	else if (uf->state == USBFRONT_CONNECTING)
 		set_state(uf, USBFRONT_DOWN);
 }
 
