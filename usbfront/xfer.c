@@ -449,9 +449,9 @@ int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 	struct usbfront_hcd *priv = usbfront_hcd_priv(hcd);
 	struct usbfront_port *port = usbfront_port_of(priv->vusb, urb->dev);
 	struct usbfront *uf = priv->vusb->uf;
+	bool kick = false, is_iso = usb_pipeisoc(urb->pipe);
 	struct usbfront_ep *uep;
 	unsigned long flags;
-	bool kick = false;
 	int ret;
 
 	if (!has_buffer(urb))
@@ -474,7 +474,7 @@ int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 	}
 
 	uep = usbfront_ep_of(port, urb);
-	if (usb_pipeisoc(urb->pipe))
+	if (is_iso)
 		ret = usbfront_iso_check(uf, uep, urb);
 	if (ret) {
 		usb_hcd_unlink_urb_from_ep(hcd, urb);
@@ -487,7 +487,8 @@ int usbfront_urb_enqueue(struct usb_hcd *hcd, struct urb *urb, gfp_t gfp)
 	if (!uep->next)
 		uep->next = urb;
 	usbfront_ep_feed(uf, uep, &flags);
-	if (usb_pipeisoc(urb->pipe))
+	/* It may have ended, and be freed, while another one was copied. */
+	if (is_iso)
 		usbfront_frame_ask(uf, port);
 	kick = usbfront_kick_prepare(uf);
 unlock:
