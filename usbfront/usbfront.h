@@ -54,8 +54,7 @@ struct usbfront_port;
  * @is_feeding: somebody is in usbfront_ep_feed(); only one at a time, so that
  *	requests keep their order although data is copied without the lock
  * @is_waiting: on uf->waiting
- * @is_restart_due: on uf->restarts: the backend holds the endpoint, and runs on
- *	when told so after the handlers of what it ended have returned
+ * @is_restart_due: on uf->restarts: the backend holds it until the handlers have run
  * @is_held: held with nothing live: told so before the next request
  * @is_op_live: if something is live, it is an operation
  * @is_long: the last request was long
@@ -63,7 +62,7 @@ struct usbfront_port;
  * @nr_live: requests in the ring, or being taken out of it
  * @nr_untold: of which the backend may not know yet
  * @untold_end: index behind the last of these
- * @nr_early: URBs on uf->early
+ * @nr_early: of its transfers on uf->early
  * @refusal: isochronous: why the backend has refused a request, a moment ago
  * @refused_at: jiffies of that
  * @next: first URB not wholly submitted, or NULL. All later ones on the list of
@@ -576,8 +575,7 @@ struct usbfront_stats {
  * @heard_at: when the backend last completed something, in jiffies
  * @is_silent: nothing since a cancel whose deadline has passed
  * @done: URBs to be given back; hcpriv is the status
- * @early: the same for those with an error of a device that has gone, maybe: they wait
- *	until usbcore knows that
+ * @early: transfers that have failed as their device is gone, maybe: they wait for usbcore
  * @early_until: but not longer than that
  * @timer: deadlines and doorbells rung again
  * @stats: counters

@@ -19,6 +19,7 @@
 #define EARLY_TIMEOUT		msecs_to_jiffies(200)
 #define EARLY_STEP		2	/* jiffies */
 #define OP_LOCAL		0	/* answered here; no enum usbif_op */
+#define OP_EARLY		0xff	/* has ended, and waits on uf->early */
 
 #define SETUP(type, request)	((type) << 8 | (request))
 
@@ -208,6 +209,47 @@ static bool is_early(const struct urb *urb, int status)
 	}
 }
 
+static void urb_done(struct usbfront *uf, struct urb *urb, int status)
+{
+	usb_hcd_unlink_urb_from_ep(bus_to_hcd(urb->dev->bus), urb);
+	urb->hcpriv = (void *)(long)status;
+	list_add_tail(&urb->urb_list, &uf->done);
+	usbfront_wake(uf, USBFRONT_EV_DONE);
+}
+
+/*
+ * Has a URB wait for usbcore, and stay linked, so that usbcore can flush the endpoint.
+ * False if there is no memory.
+ */
+static bool early_add(struct usbfront *uf, struct urb *urb, int status)
+{
+	struct usbfront_xfer *xfer = kzalloc(sizeof(*xfer), GFP_ATOMIC);
+
+	if (!xfer)
+		return false;
+	xfer->urb = urb;
+	xfer->uep = ep_of(urb);
+	xfer->op = OP_EARLY;
+	xfer->status = status;
+	xfer->is_ended = true;
+	urb->hcpriv = xfer;
+	if (list_empty(&uf->early))
+		uf->early_until = jiffies + EARLY_TIMEOUT;
+	list_add_tail(&xfer->ep_node, &uf->early);
+	xfer->uep->nr_early++;
+	usbfront_timer_arm(uf, EARLY_STEP);
+	return true;
+}
+
+static void early_end(struct usbfront *uf, struct usbfront_xfer *xfer)
+{
+	list_del(&xfer->ep_node);
+	xfer->uep->nr_early--;
+	usbfront_urb_skip(xfer->uep, xfer->urb);
+	urb_done(uf, xfer->urb, xfer->status);
+	kfree(xfer);
+}
+
 /**
  * usbfront_urb_done - a URB has ended; the thread is to give it back
  * @uf: channel
@@ -217,18 +259,8 @@ static bool is_early(const struct urb *urb, int status)
 void usbfront_urb_done(struct usbfront *uf, struct urb *urb, int status)
 {
 	lockdep_assert_held(&uf->lock);
-	usb_hcd_unlink_urb_from_ep(bus_to_hcd(urb->dev->bus), urb);
-	urb->hcpriv = (void *)(long)status;
-	if (is_early(urb, status)) {
-		if (list_empty(&uf->early))
-			uf->early_until = jiffies + EARLY_TIMEOUT;
-		list_add_tail(&urb->urb_list, &uf->early);
-		ep_of(urb)->nr_early++;
-		usbfront_timer_arm(uf, EARLY_STEP);
-		return;
-	}
-	list_add_tail(&urb->urb_list, &uf->done);
-	usbfront_wake(uf, USBFRONT_EV_DONE);
+	if (!is_early(urb, status) || !early_add(uf, urb, status))
+		urb_done(uf, urb, status);
 }
 
 /**
@@ -237,16 +269,15 @@ void usbfront_urb_done(struct usbfront *uf, struct urb *urb, int status)
  */
 void usbfront_early_expire(struct usbfront *uf)
 {
-	struct urb *urb, *next;
+	struct usbfront_xfer *xfer, *next;
 
 	spin_lock_irq(&uf->lock);
-	list_for_each_entry_safe(urb, next, &uf->early, urb_list) {
-		if (READ_ONCE(urb->dev->state) != USB_STATE_NOTATTACHED &&
-		    time_before(jiffies, uf->early_until))
-			continue;
-		ep_of(urb)->nr_early--;
-		list_move_tail(&urb->urb_list, &uf->done);
-		usbfront_wake(uf, USBFRONT_EV_DONE);
+	list_for_each_entry_safe(xfer, next, &uf->early, ep_node) {
+		struct usb_device *udev = xfer->urb->dev;
+
+		if (READ_ONCE(udev->state) == USB_STATE_NOTATTACHED ||
+		    !time_before(jiffies, uf->early_until))
+			early_end(uf, xfer);
 	}
 	if (!list_empty(&uf->early))
 		usbfront_timer_arm(uf, EARLY_STEP);
@@ -522,7 +553,9 @@ int usbfront_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status)
 		goto unlock;
 	uf->stats.unlinked++;
 	xfer = urb->hcpriv;
-	if (xfer) {
+	if (xfer && xfer->op == OP_EARLY) {
+		early_end(uf, xfer);
+	} else if (xfer) {
 		if (!xfer->is_ended)
 			xfer->status = status;
 		usbfront_xfer_cancel(uf, xfer);
