@@ -17,6 +17,7 @@
 
 #define BUDGET		64	/* completions until others have their turn */
 #define BATCH		16	/* handlers until bottom halves have theirs */
+#define MOST_REPEATS	10000	/* of a request that met a sleeping device, most of a second */
 
 /* What the driver is told. Only statuses that a driver can expect of a URB. */
 static int urb_error(const struct usbfront_req *req, u32 status)
@@ -111,7 +112,8 @@ static bool is_to_repeat(const struct usbfront_req *req,
 			 const struct usbif_response *rsp)
 {
 	return rsp->status == USBIF_ST_SUSPENDED && !rsp->actual &&
-	       !req->xfer->is_ended && !req->is_cancelling;
+	       !req->xfer->is_ended && !req->is_cancelling &&
+	       req->nr_repeats < MOST_REPEATS;
 }
 
 /* An operation of our own, or a request that nobody waits for any more. */

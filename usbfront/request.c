@@ -246,6 +246,7 @@ static struct usbfront_req *id_take(struct usbfront *uf,
 	req->offset = 0;
 	req->length = 0;
 	req->nr_packets = 0;
+	req->nr_repeats = 0;
 	req->is_in = false;
 	req->run = (struct usbfront_run){
 		.first = USBFRONT_NO_BLOCK,
@@ -482,6 +483,7 @@ static void req_submit(struct usbfront *uf, struct usbfront_req *req,
 void usbfront_req_again(struct usbfront *uf, struct usbfront_req *req)
 {
 	lockdep_assert_held(&uf->lock);
+	req->nr_repeats++;
 	req_submit(uf, req, req->xfer->endpoint, req->xfer->arg0,
 		   req->xfer->arg1);
 }

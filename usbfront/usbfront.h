@@ -184,6 +184,7 @@ struct usbfront_run {
  * @op: enum usbif_op
  * @is_in: data comes from the device
  * @is_cancelling: id N + i is live
+ * @nr_repeats: submissions since the first
  */
 struct usbfront_req {
 	struct usbfront_xfer *xfer;
@@ -201,6 +202,7 @@ struct usbfront_req {
 	u8 op;
 	bool is_in;
 	bool is_cancelling;
+	u16 nr_repeats;
 };
 
 /* ---- pool ---- */
