@@ -75,7 +75,8 @@ static struct page *chunk_get(struct usbback *ub, unsigned int order)
 		}
 		spin_unlock_irq(&ub->lock);
 	}
-	return page ?: alloc_pages(GFP_BUFFER, order);
+	/* What a device did not write is a guest's to read, if its controller lies. */
+	return page ?: alloc_pages(GFP_BUFFER | __GFP_ZERO, order);
 }
 
 static void chunk_put(struct usbback *ub, struct page *page, unsigned int order)
@@ -457,7 +458,8 @@ int usbback_buffer_init(struct usbback *ub)
 	if (!reserve->big)
 		return -ENOMEM;
 	for (i = 0; i < full; i++) {
-		reserve->chunks[i] = alloc_pages(GFP_KERNEL, USBBACK_CHUNK_ORDER);
+		reserve->chunks[i] = alloc_pages(GFP_KERNEL | __GFP_ZERO,
+						USBBACK_CHUNK_ORDER);
 		if (!reserve->chunks[i]) {
 			usbback_buffer_fini(ub);
 			return -ENOMEM;

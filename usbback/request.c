@@ -523,7 +523,7 @@ static int slot_init(struct usbback *ub, u32 id)
 	INIT_LIST_HEAD(&slot->node);
 	INIT_LIST_HEAD(&slot->deferred);
 	slot->urb = usb_alloc_urb(0, GFP_KERNEL);
-	slot->small = kmalloc(USBBACK_SMALL, GFP_KERNEL);
+	slot->small = kzalloc(USBBACK_SMALL, GFP_KERNEL);
 	return slot->urb && slot->small ? 0 : -ENOMEM;
 }
 
