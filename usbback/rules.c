@@ -98,13 +98,22 @@ static void rule_queue(struct usbback_rule *rule)
 	queue_work(rules_wq, &rule->work);
 }
 
-static void queue_vport(const struct usbback_spec *spec)
+/**
+ * usbback_rules_queue_vport - a vport is free
+ * @spec: for which; rules that want it are looked at again
+ * @but: not this one, or NULL
+ *
+ * Context: under usbback_rules_lock
+ */
+void usbback_rules_queue_vport(const struct usbback_spec *spec,
+			       const struct usbback_rule *but)
 {
 	struct usbback_rule *rule;
 
 	lockdep_assert_held(&usbback_rules_lock);
 	list_for_each_entry(rule, &rules, node)
-		if (rule->wanted && usbback_spec_same_vport(&rule->spec, spec))
+		if (rule != but && rule->wanted &&
+		    usbback_spec_same_vport(&rule->spec, spec))
 			rule_queue(rule);
 }
 
@@ -183,7 +192,7 @@ void usbback_rules_unplug(struct usbback_dev *bdev,
 	mutex_lock(&usbback_rules_lock);
 	bdev->ub = NULL;
 	WRITE_ONCE(bdev->failed, false);
-	queue_vport(&spec);
+	usbback_rules_queue_vport(&spec, NULL);
 	mutex_unlock(&usbback_rules_lock);
 	pr_info("%s: off port %s:%u:%u\n", bdev->busid, spec.vm, spec.vusb,
 		spec.port);

@@ -61,6 +61,8 @@ void usbback_rule_hurry(const char *busid);
 struct usbback_rule *usbback_rules_find(const char *busid);
 struct usbback *usbback_rules_get_backend(const char *vm);
 void usbback_rules_put_backend(struct usbback *ub);
+void usbback_rules_queue_vport(const struct usbback_spec *spec,
+			       const struct usbback_rule *but);
 void usbback_rules_unplug(struct usbback_dev *bdev,
 			  enum usbif_port_reason reason);
 enum usbif_port_reason usbback_rules_detach_reason(void);

@@ -389,6 +389,10 @@ static void rule_take(struct usbback_rule *rule, struct usb_device *udev)
 	if (ub)
 		usbback_port_retract(ub, spec.vusb, spec.port, udev);
 	usbback_rules_put_backend(ub);
+	/* Another rule may have been refused it meanwhile. */
+	mutex_lock(&usbback_rules_lock);
+	usbback_rules_queue_vport(&spec, rule);
+	mutex_unlock(&usbback_rules_lock);
 }
 
 /*
