@@ -26,6 +26,7 @@
  *	device lock of the hub held, too
  * @port1: that port
  * @foreign: a program has claimed the port, the device is for that
+ * @given: a guest has had a device from there since the port was claimed
  * @bdev: the device, while usbback is its driver
  *
  * All under rules_lock.
@@ -43,6 +44,7 @@ struct usbback_rule {
 	struct usb_device *hdev;
 	unsigned int port1;
 	bool foreign;
+	bool given;
 	struct usbback_dev *bdev;
 };
 

@@ -111,6 +111,7 @@ void usbback_rule_unclaim(struct usbback_rule *rule)
 	usb_hub_release_port(rule->hdev, rule->port1, rule_owner(rule));
 	usb_put_dev(rule->hdev);
 	rule->hdev = NULL;
+	rule->given = false;
 }
 
 static void rule_release_port(struct usbback_rule *rule)
@@ -252,6 +253,9 @@ static int rule_place(struct usbback_rule *rule, struct usbback_dev *bdev)
 		ub = usbback_rules_get_backend(spec.vm);
 		err = dev_place(bdev, ub, &spec);
 		usbback_rules_put_backend(ub);
+		mutex_lock(&usbback_rules_lock);
+		rule->given |= bdev->ub && rule->hdev;
+		mutex_unlock(&usbback_rules_lock);
 	}
 	mutex_unlock(&bdev->mutex);
 	return err;
@@ -477,6 +481,7 @@ void usbback_rule_hurry(const char *busid)
 static void rule_settle_on(struct usbback_rule *rule, struct usb_device *hdev)
 {
 	struct usb_device *udev;
+	bool keep = false;
 	const char *why;
 	int err = 0;
 
@@ -484,16 +489,21 @@ static void rule_settle_on(struct usbback_rule *rule, struct usb_device *hdev)
 	udev = usbback_device_find(rule->spec.busid);
 	why = refusal(hdev, udev);
 	mutex_lock(&usbback_rules_lock);
-	if (why)
+	/* A guest may have made it of its device, to have the host see what is behind. */
+	if (why && rule->given && rule->hdev == hdev) {
+		why = "is a hub, where a guest had its device";
+		keep = true;
+	}
+	if (why && !keep)
 		usbback_rule_unclaim(rule);
-	else if (!udev || rule->refused != udev)
+	else if (!why && (!udev || rule->refused != udev))
 		err = usbback_rule_claim(rule, hdev);
 	mutex_unlock(&usbback_rules_lock);
 	usb_unlock_device(hdev);
 
 	if (why) {
 		rule_refuse(rule, udev, why);
-		if (udev)
+		if (udev && !keep)
 			give_back(udev);
 	} else if (err == -EBUSY) {
 		rule_refuse(rule, udev, "a program has claimed its port");

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
+from emulated import Emulated, source  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     load_drivers)
 from usbif import Loop, LoopCases  # noqa: E402
@@ -104,6 +105,22 @@ class Cases(LoopCases):
         self.vm.run(f"echo 1 > {node}")
         child_node(self.vm, self.loop.attach(disk, 2), "block/sd?")
 
+    def became_hub(self) -> None:
+        """A guest's device that comes back as a hub is not the host's for that."""
+        Emulated(self.vm, "mouse", "usb-mouse", port="1")
+        busid = source(self.vm, "/sys/devices/pci*", "mouse")
+        self.loop.rule(f"{busid}:loop:0:6")
+        self.loop.wait(busid, "attached")
+        self.vm.device_del("mouse")
+        self.vm.device_add("usb-hub", id="hub", bus="xhci.0", port="1")
+        self.vm.device_add("usb-kbd", id="behind", bus="xhci.0", port="1.1")
+        self.loop.wait(busid, "refused is a hub, where a guest had its device")
+        self.vm.run(f"sleep 1; cd /sys/bus/usb/devices; test -e {busid} && "
+                    f"test ! -e {busid}:1.0 && test ! -e {busid}.1")
+        self.loop.remove(busid)
+        self.vm.wait_for(f"test -e /sys/bus/usb/devices/{busid}.1", 20)
+        self.vm.device_del("hub")
+
     def back(self) -> None:
         """The host gets the device as new, also in the middle of a transfer."""
         disk = self.disk()
@@ -155,7 +172,8 @@ class Cases(LoopCases):
 def main() -> None:
     with tap.Suite() as t:
         for series in tap.some_kernels("6.12"):
-            vm = t.vm(VM("attach", kernel=series, memory=512))
+            vm = t.vm(VM("attach", kernel=series, memory=512,
+                         devices=["qemu-xhci,id=xhci"]))
             load_drivers(vm)
             dummies = Dummies(vm, 2)
             loop = Loop(vm)
@@ -172,6 +190,7 @@ def main() -> None:
                     ("moved between guests", "moved"),
                     ("host programs keep out", "intruder"),
                     ("authorization withdrawn", "authorized"),
+                    ("a device that becomes a hub", "became_hub"),
                     ("back to the host", "back"),
                     ("guest driver reloaded, F31", "reloaded"),
                     ("usbback removed in use", "unloaded")):
