@@ -208,6 +208,7 @@ struct usbback_port_stats {
  * @pristine: nothing but descriptors was asked of it since the last reset [L]
  * @asleep: suspended by the guest, requests wait; written by the worker [L]
  * @frozen: the host sleeps, requests and operations wait [L]
+ * @freezes: how often that was so [L]
  * @wakeup: as in the port table [L]
  * @want_kick: ring for a change of the port table
  * @want_prepare: reset and publish [L]
@@ -235,6 +236,7 @@ struct usbback_port {
 	bool pristine;
 	bool asleep;
 	bool frozen;
+	u32 freezes;
 	u32 wakeup;
 	bool want_kick;
 	bool want_prepare;

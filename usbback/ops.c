@@ -523,6 +523,18 @@ static void prepare_end(struct usbback_port *port, int ret)
 	usbback_rules_changed();
 }
 
+/* The host went to sleep, and the device with it, before that was done. */
+static bool prepare_later(struct usbback_port *port, u32 freezes)
+{
+	bool later;
+
+	spin_lock_irq(&port->ub->lock);
+	later = port->freezes != freezes && port->phase == PORT_PREPARING;
+	port->want_prepare |= later;
+	spin_unlock_irq(&port->ub->lock);
+	return later;
+}
+
 static int prepare_once(struct usbback_port *port)
 {
 	int ret;
@@ -539,6 +551,7 @@ static int prepare_once(struct usbback_port *port)
 /* Gives the device to the guest as if it had just been plugged in. */
 static void prepare(struct usbback_port *port)
 {
+	u32 freezes = READ_ONCE(port->freezes);
 	int tries = 0, ret = 0;
 
 	usbback_dev_set_resetting(port->bdev, true);
@@ -552,6 +565,8 @@ static void prepare(struct usbback_port *port)
 		msleep(PREPARE_RETRY);
 	}
 	usbback_dev_set_resetting(port->bdev, false);
+	if (ret && prepare_later(port, freezes))
+		return;
 	if (ret && ret != -ENODEV)
 		dev_err(&port->udev->dev, "cannot be reset for %s: %d\n",
 			port->ub->name, ret);
@@ -576,6 +591,27 @@ static void op_end(struct usbback_port *port, struct usbback_op *op, u8 status)
 	if (kick)
 		usbif_chan_kick(ub->chan);
 	kfree(op);
+}
+
+/* The same for an operation: it is to begin again. */
+static bool op_later(struct usbback_port *port, struct usbback_op *op, u32 freezes)
+{
+	bool later;
+
+	spin_lock_irq(&port->ub->lock);
+	later = port->freezes != freezes && port->phase == PORT_UP && op->slot;
+	op->running &= !later;
+	spin_unlock_irq(&port->ub->lock);
+	return later;
+}
+
+static void run(struct usbback_port *port, struct usbback_op *op)
+{
+	u32 freezes = READ_ONCE(port->freezes);
+	u8 status = run_op(port, op);
+
+	if (!status || !op_later(port, op, freezes))
+		op_end(port, op, status);
 }
 
 enum todo { TODO_NOTHING, TODO_PREPARE, TODO_RUN, TODO_SKIP };
@@ -617,7 +653,7 @@ void usbback_op_work(struct work_struct *work)
 		else if (todo == TODO_SKIP)
 			op_end(port, op, USBIF_ST_NODEV);
 		else
-			op_end(port, op, run_op(port, op));
+			run(port, op);
 		cond_resched();
 	}
 	kcov_remote_stop();

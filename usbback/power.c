@@ -165,6 +165,7 @@ static void port_freeze(struct usbback_port *port)
 
 	spin_lock(&port->ub->lock);
 	port->frozen = true;
+	port->freezes++;
 	for (i = 0; i < USBBACK_EPS; i++)
 		usbback_urb_take_back(&port->eps[i]);
 	spin_unlock(&port->ub->lock);
