@@ -326,8 +326,9 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 }
 
 /*
- * Each one takes the interfaces away and makes them anew, which the host's udev hears
- * of, and it works far longer on that than the guest.
+ * Each configuration takes the interfaces away and makes them anew, which the host's udev
+ * hears of, and it works far longer on that than the guest. What fails, settings as well,
+ * may have the USB core log it, and holds its controller for as long as that takes.
  */
 static void pace_configurations(struct usbback_port *port)
 {
@@ -336,23 +337,33 @@ static void pace_configurations(struct usbback_port *port)
 	while (time_after(port->configs_until, jiffies +
 			  (CONFIGS - 1) * CONFIG_GAP) && !port_is_going(port))
 		schedule_timeout_idle(1);
+}
+
+static void charge_configuration(struct usbback_port *port, unsigned long began,
+				 int error)
+{
 	port->configs_until += CONFIG_GAP;
+	if (error)
+		port->configs_until += jiffies - began;
 }
 
 static int set_configuration(struct usbback_port *port, int value)
 {
+	unsigned long began;
 	int ret;
 
 	pace_configurations(port);
 	ret = usbback_dev_lock(port->bdev, LOCK_MS);
 	if (ret)
 		return ret;
+	began = jiffies;
 	usbback_streams_free(port, ALL_EPS);
 	/* Also if it is the present one: settings and toggles are to be as new. */
 	ret = usb_set_configuration(port->udev, value);
 	if (!ret)
 		usbback_dev_claim_interfaces(port->bdev);
 	usbback_dev_unlock(port->bdev);
+	charge_configuration(port, began, ret);
 	return ret;
 }
 
@@ -379,11 +390,14 @@ static int set_interface(struct usbback_port *port, u32 number, u32 setting,
 {
 	struct usb_device *udev = port->udev;
 	struct usb_interface *intf;
+	unsigned long began;
 	int ret;
 
+	pace_configurations(port);
 	ret = usbback_dev_lock(port->bdev, LOCK_MS);
 	if (ret)
 		return ret;
+	began = jiffies;
 	/* The USB core logs what does not exist; a guest must not. */
 	intf = usb_ifnum_to_if(udev, number);
 	if (intf && usb_altnum_to_altsetting(intf, setting)) {
@@ -393,6 +407,8 @@ static int set_interface(struct usbback_port *port, u32 number, u32 setting,
 		ret = -EINVAL;
 	}
 	usbback_dev_unlock(port->bdev);
+	if (ret)
+		charge_configuration(port, began, ret);
 	return ret;
 }
 
