@@ -12,6 +12,8 @@
  *   setting N	the device's interface 0 in setting N, with transfers waiting on it
  *   half N	N octets out, until somebody pulls the plug: how many have gone
  *   babble	less room than is sent: what is said, and that nothing else is written
+ *   behind-in N, behind-out N
+ *		N octets that are unlinked, with a transfer behind them
  *
  * The device is a loopback gadget, which sends back what it was sent, ended by a short
  * packet as that was. Ends with 1 and a line that says why at the first difference.
