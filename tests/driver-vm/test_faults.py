@@ -4,6 +4,9 @@
 
 A guest verifies a disk of the driver VM. Another disk is verified by a second guest,
 which is usbfront in the driver VM itself and must not notice.
+
+After each case nothing is in flight at either end, no memory of the pool is in use, and
+both ends agree on which devices there are.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import numbered  # noqa: E402
+from faulted import settled  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from pair import NAME, Disk, Pair  # noqa: E402
 from tap import LONG, Suite, expect, scaled, some_kernels  # noqa: E402
@@ -98,6 +102,12 @@ class Cases:
         """Another one in its place."""
         self.replace_guest(**options)
         return self.works()
+
+    def settles(self, case: Callable[[Any], str]) -> str:
+        """Run a case; then nothing is in flight, and both ends agree on the devices."""
+        told = case(self)
+        settled(self.pair.driver, NAME, self.pair.guest)
+        return told
 
     # ---- the guest
 
@@ -320,7 +330,7 @@ def main() -> None:
                 pair.start(smp=2 if LONG else 1)
                 cases = Cases(pair, Path(scratch))
                 for number, case in (ALL if LONG else SHORT).items():
-                    t.case(f"{kernel} F{number} {titles.get(number)}", case, cases)
+                    t.case(f"{kernel} F{number} {titles.get(number)}", cases.settles, case)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@
 
     class Cases(LoopCases):         # vm, loop, dummies, clear()
         def case(self): ...
+    cases.settles(cases.case)       # a case, and what holds after each fault
 
 Where a gadget is meant, a device of emulated.py will do.
 """
@@ -25,10 +26,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Any, Callable
 
 import kernels
 import tap
 from emulated import Emulated
+from faulted import settled
 from gadget import Dummies, Gadget, find_device
 from nested import usbctl_binary
 from vm import VM
@@ -161,3 +164,9 @@ class LoopCases:
         """No rules, no devices: what every case begins with."""
         self.loop.clear()
         self.dummies.clear()
+
+    def settles(self, case: Callable[..., str | None], *args: Any) -> str | None:
+        """Run a case; then nothing is in flight, and both ends agree on the devices."""
+        told = case(*args)
+        settled(self.vm)
+        return told

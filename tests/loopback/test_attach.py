@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import tap  # noqa: E402
 from emulated import Emulated, source  # noqa: E402
+from faulted import settled  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     load_drivers)
 from usbif import Loop, LoopCases  # noqa: E402
@@ -153,6 +154,7 @@ class Cases(LoopCases):
                     "usbctl loop loop && usbctl loop other", timeout=30)
         self.loop.wait(source, "attached")
         child_node(self.vm, self.loop.virtual(disk), "block/sd?")
+        settled(self.vm)
 
     def unloaded(self) -> None:
         """Removing usbback hands the device back, and both come again."""

@@ -403,7 +403,7 @@ def run(t: tap.Suite, series: str) -> None:
     cases = Cases(vm, loop, Dummies(vm, GUESTS))
     titles = numbered.titles("F")
     for number, case in wanted.items():
-        t.case(f"{series} F{number} {titles.get(number)}", case, cases)
+        t.case(f"{series} F{number} {titles.get(number)}", cases.settles, case, cases)
     vm.close()
 
 
