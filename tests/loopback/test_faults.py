@@ -25,13 +25,17 @@ from faulted import idle, tool  # noqa: E402
 from gadget import (Dummies, child_node, device_node,  # noqa: E402
                     find_device, load_drivers, wait_opened)
 from usbif import Loop, LoopCases  # noqa: E402
-from vm import VM, CommandFailed  # noqa: E402
+from vm import SCALE, VM, CommandFailed  # noqa: E402
 
 # What a host controller may say of a transfer: wire errors, no answer, too much data.
 ERRORS = {"EPROTO": 71, "EILSEQ": 84, "ETIME": 62, "EOVERFLOW": 75, "EPIPE": 32}
 MODE_SLOW = 16
 SLOW_MS = 30
 MICE = 8
+# What a driver may be told of a device that has gone; when, and how much later than
+# without a channel.
+GONE = ("ENODEV", "ESHUTDOWN", "EPROTO")
+AT_ONCE_MS = 1000
 
 
 class Faulty(usbip.Emulated):
@@ -59,6 +63,37 @@ class Faulty(usbip.Emulated):
         """Pull it out and plug another one in at once."""
         self.generation += 1
         self.start(f"kill -9 {self.pid};")
+
+
+class Held(usbip.Emulated):
+    """The one that tests/tools/gadget_faulty.c is: whose controller gives all back when
+    it goes."""
+
+    def __init__(self, vm: VM) -> None:
+        self.vm = vm
+        self.name = "held"
+        vm.run("modprobe gadgetfs && mkdir -p /dev/gadget && "
+               "mount -t gadgetfs none /dev/gadget")
+        self.command = ("exec "
+                        f"{tool('gadget_faulty')} /dev/gadget/dummy_udc {self.name}")
+        self.plug()
+
+    def again(self) -> None:
+        """Put it into its socket once the last one has gone everywhere."""
+        self.job.wait(10)
+        self.vm.wait_for(f"! grep -qsx {self.name} /sys/bus/usb/devices/*/serial", 20)
+        self.plug()
+
+    def plug(self) -> None:
+        self.job = self.vm.spawn(f"echo pid $$; {self.command}")
+        self.pid = int(self.job.wait_output(r"pid (\d+)")[1])
+
+    def busid(self) -> str:
+        return find_device(self.vm, self.name, 20)
+
+    def remove(self) -> None:
+        super().remove()
+        self.vm.run("umount /dev/gadget")
 
 
 class Cases(LoopCases):
@@ -185,11 +220,45 @@ class Cases(LoopCases):
 
     def choosing(self) -> str:
         """While configuration or setting are being changed."""
-        return self.pull("configuration", "setting")
+        return self.as_without("configuration", "setting")
 
     def reset(self) -> str:
         """While the port is being reset."""
-        return self.pull("reset")
+        return self.as_without("reset")
+
+    def as_without(self, *cases: str) -> str:
+        """The plug is pulled while those are under way, whose caller holds the device's
+        lock: behind vhci_hcd, which gives back what others wait for when they have it,
+        and behind dummy_hcd, which gives back at once; without and with a channel."""
+        told = []
+        for words in cases:
+            self.away()
+            self.device.plug()
+            natively = self.run(self.device.busid(), words, self.device.pid)
+            through = self.pull(words)
+            compare(natively, through, words)
+            told.append(f"{words}: vhci_hcd natively {natively}, through the ring {through}")
+            self.away()
+        held = Held(self.vm)
+        for words in cases:
+            natively = self.run(held.busid(), words, held.pid)
+            held.again()
+            source = held.busid()
+            self.loop.rule(f"{source}:{self.loop.NAME}:0:2")
+            self.loop.wait(source, "attached", 20)
+            busid = find_device(self.vm, held.name, 20, other_than=source)
+            through = self.run(busid, words, held.pid)
+            self.loop.wait(source, "waiting-device", 20)
+            compare(natively, through, words)
+            error, ms = ended(through)
+            # Of a reset that fails the USB core tries another one first.
+            tap.expect(error in GONE and (words == "reset" or ms < AT_ONCE_MS * SCALE),
+                       f"{words}: {through}")
+            told.append(f"{words}: dummy_hcd natively {natively}, through the ring {through}")
+            self.loop.remove(source)
+            held.again()
+        held.remove()
+        return "; ".join(told)
 
     def unlinks(self) -> str:
         """Eight unlinks wait for their answer."""
@@ -327,6 +396,21 @@ class Cases(LoopCases):
         self.loop.remove(source)
         disk.remove()
         return line
+
+
+def ended(line: str) -> tuple[str, int]:
+    """With which error, and after how many milliseconds; there is one word for all
+    timeouts."""
+    found = re.fullmatch(r"(\w+) ended after (\d+) ms", line)
+    tap.expect(found, line)
+    return found[1].replace("ETIMEDOUT", "ETIME"), int(found[2])
+
+
+def compare(natively: str, through: str, what: str) -> None:
+    """The same error, and hardly later."""
+    (error, ms), (own, own_ms) = ended(natively), ended(through)
+    tap.expect(own == error and own_ms < ms + AT_ONCE_MS * SCALE,
+               f"{what}: natively {natively}, through the ring {through}")
 
 
 # By number; those of a short run first.

@@ -2,8 +2,8 @@
 /*
  * faulty NODE PID CASE [ARG...] - what becomes of transfers when the plug is pulled
  *
- * NODE is the usbfs node of the device that usbip_faulty.c is, PID is that program,
- * which is killed when all that the case has begun is under way:
+ * NODE is the usbfs node of the device that usbip_faulty.c is, or gadget_faulty.c, PID is
+ * that program, which is killed when all that the case has begun is under way:
  *
  *   in, out		a control request, in its data stage
  *   configuration	while the configuration is set
@@ -15,7 +15,8 @@
  *   stream N		generation N of the device; when it says "streaming", somebody else
  *			may pull the plug
  *
- * All of it has to end, with an error, once, in order, and soon. With PID 0 nothing is killed:
+ * All of it has to end, with an error, once, in order, and soon; where there is a timeout
+ * that may be the error, whoever runs this has to compare. With PID 0 nothing is killed:
  *
  *   mode M A		tell the device
  *   counts		print what it has counted
@@ -197,8 +198,9 @@ static void pull_in_call(const char *what, unsigned long request, void *arg)
 	pulled = pull();
 	error = call_end(&c, what);
 	/*
-	 * vhci_hcd keeps what whoever holds the device's lock waits for: until he gives up,
-	 * here or, of which an URB's status is ETIME, there.
+	 * vhci_hcd takes nothing back before it has the device's lock, which is held here:
+	 * the USB core gives up first, after 5 seconds. Of the host's the guest hears that
+	 * an URB's status is ETIME.
 	 */
 	if (!is_gone(error) && (request == USBDEVFS_CONTROL ||
 				(error != ETIMEDOUT && error != ETIME)))
