@@ -334,6 +334,8 @@ static int get_descriptor(const struct usbip_control *c)
 {
 	if (!make_descriptor(c->value >> 8, c->value & 0xff))
 		return -EPIPE;
+	if (device->spoil)
+		blob_len = device->spoil(c, blob, blob_len);
 	if (c->length < blob_len)
 		blob_len = c->length;
 	memcpy(c->data, blob, blob_len);

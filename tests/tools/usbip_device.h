@@ -56,6 +56,8 @@ struct usbip_device {
 	bool (*holds)(const struct usbip_control *c);
 	/* Is nothing given back now that is unlinked? */
 	bool (*clings)(void);
+	/* Spoils a descriptor, of which that many octets are there; returns how many are sent. */
+	size_t (*spoil)(const struct usbip_control *c, uint8_t *d, size_t length);
 };
 
 struct usbip_endpoint {

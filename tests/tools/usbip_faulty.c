@@ -2,12 +2,14 @@
 /*
  * usbip_faulty - a device behind vhci_hcd that does not do what it should
  *
- *	usbip_faulty full|high|super SERIAL PORT [GENERATION]
+ *	usbip_faulty full|high|super SERIAL PORT [GENERATION [WAY]]
+ *	usbip_faulty malformed
  *
  * Four bulk endpoints and an interrupt endpoint in each direction, in two settings that
  * are the same. Nothing moves there and some requests are never answered, so that there
  * is time to pull the plug, which is to kill this program. faulty.h has what it can be
- * told.
+ * told. Its descriptors are malformed in that WAY, if there is one; all of these are
+ * listed, with their speed, by the other form.
  */
 #include <endian.h>
 #include <errno.h>
@@ -16,10 +18,12 @@
 #include <string.h>
 #include <unistd.h>
 #include "faulty.h"
+#include "malformed.h"
 #include "usbip_device.h"
 
 static uint16_t mode, argument;
 static struct counts counts;
+static size_t way;
 
 static void describe_pair(uint8_t number, uint8_t type)
 {
@@ -60,6 +64,11 @@ static bool holds(const struct usbip_control *c)
 static bool clings(void)
 {
 	return mode & MODE_CLING;
+}
+
+static size_t spoil_it(const struct usbip_control *c, uint8_t *d, size_t length)
+{
+	return spoil(way, c->value & 0xff, c->length, d, length);
 }
 
 static int control(const struct usbip_control *c)
@@ -113,13 +122,28 @@ static const struct usbip_device device = {
 	.transfer = transfer,
 	.holds = holds,
 	.clings = clings,
+	.spoil = spoil_it,
 };
+
+static void list(void)
+{
+	size_t i;
+
+	for (i = 1; i < NR_MALFORMED; i++)
+		printf("%zu %s %s\n", i, malformed[i].speed == 's' ? "super" : "high",
+		       malformed[i].what);
+}
 
 int main(int argc, char **argv)
 {
-	if (argc < 4 || argc > 5) {
+	if (argc == 2 && !strcmp(argv[1], "malformed")) {
+		list();
+		return 0;
+	}
+	way = argc > 5 ? atoi(argv[5]) : 0;
+	if (argc < 4 || argc > 6 || way >= NR_MALFORMED) {
 		fprintf(stderr,
-			"usage: usbip_faulty full|high|super SERIAL PORT [GENERATION]\n");
+			"usage: usbip_faulty full|high|super SERIAL PORT [GENERATION [WAY]]\n");
 		return 2;
 	}
 	counts.generation = argc > 4 ? atoi(argv[4]) : 1;
