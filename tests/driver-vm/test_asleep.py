@@ -12,11 +12,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import tap  # noqa: E402
+from faulted import settled  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from usbif import SYSFS, ivshmem_addresses  # noqa: E402
@@ -92,6 +94,12 @@ class Pair:
         self.driver.device_add("usb-storage" if what == "disk" else "usb-kbd",
                                id=what, bus="xhci.0", port=PORTS[what],
                                serial=what, **properties)
+
+    def settles(self, case: Callable[[], str | None]) -> str | None:
+        """Run a case; then nothing is in flight, and both ends agree on the devices."""
+        told = case()
+        settled(self.driver, "one", self.guest)
+        return told
 
     def join(self) -> None:
         """Load, name, route."""
@@ -300,7 +308,7 @@ def main() -> None:
                              *([pair.restored, pair.hibernated]
                                if tap.LONG else [])):
                     t.case(f"{series}: {case.__name__}"
-                           f"{FAULTS.get(case.__name__, '')}", case)
+                           f"{FAULTS.get(case.__name__, '')}", pair.settles, case)
                 pair.guest.close()
                 pair.driver.close()
                 pair.usbctl("drop one")

@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 from machines import GUESTS, RULES, Machines  # noqa: E402
 import gadget  # noqa: E402
 import kernels  # noqa: E402
+from faulted import settled  # noqa: E402
 from matrix import Matrix, Place  # noqa: E402
 from table import SPEEDS  # noqa: E402
 from tap import (LONG, Suite, expect, expect_equal, scaled,  # noqa: E402
@@ -206,6 +207,14 @@ def reloaded_front(m: Machines) -> str:
     return f"rmmod took {took:.1f} s, {text}, {verified(other, 20, gap=1)}"
 
 
+def settles(function: Callable[[Machines], str], m: Machines) -> str:
+    """A death; then nothing is in flight, and both ends agree on the devices."""
+    told = function(m)
+    for name in GUESTS:
+        settled(m.driver, name, m.guests[name])
+    return told
+
+
 Case = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
@@ -234,7 +243,7 @@ def deaths(m: Machines) -> Iterator[Case]:
             ("usbback reloaded, F38", reloaded_back),
             ("driver VM killed, F40", killed_driver)):
         for turn in range(scaled(1, 3)):
-            yield f"{name}{f', time {turn + 1}' if turn else ''}", function, (m,)
+            yield f"{name}{f', time {turn + 1}' if turn else ''}", settles, (function, m)
 
 
 def run(suite: Suite, m: Machines, prefix: str, cases: Iterable[Case]) -> None:

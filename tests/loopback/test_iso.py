@@ -18,6 +18,7 @@ import libusb  # noqa: E402
 import tap  # noqa: E402
 import usbip  # noqa: E402
 import usbtest  # noqa: E402
+from faulted import settled  # noqa: E402
 from gadget import find_device  # noqa: E402
 from peers import compile_peer  # noqa: E402
 from sound import PATIENT, card, difference, noise  # noqa: E402
@@ -121,6 +122,7 @@ class Host:
         self.loop.wait(source, "attached", 20)
         again = find_device(self.vm, device.name, 20, other_than=source)
         Stream(self.vm, again, speed, device.packet).run("in", 8)
+        settled(self.vm)
         return told
 
     def without_rule(self, busid: str, source: str, speed: str) -> str:
@@ -132,6 +134,7 @@ class Host:
         self.loop.remove(source)
         told = seen(job.wait(20), job.output())
         self.vm.wait_for(f"test ! -e /sys/bus/usb/devices/{busid}")
+        settled(self.vm)
         return told
 
     # ---- sound ----

@@ -217,7 +217,8 @@ def run(t: tap.Suite, series: str) -> None:
                      cases.own_controller, cases.second_controller,
                      cases.rule_under_load, cases.front_under_load):
         t.case(f"{series}: {function.__name__}"
-               f"{FAULTS.get(function.__name__, '')}", function)
+               f"{FAULTS.get(function.__name__, '')}",
+               *([cases.settles] if function == cases.front_under_load else []), function)
         cases.clear()
     t.case(f"{series}: back_under_load", cases.back_under_load)
     vm.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import numbered  # noqa: E402
 import tap  # noqa: E402
-from faulted import DEBUG, idle  # noqa: E402
+from faulted import DEBUG, settled  # noqa: E402
 from gadget import Dummies, child_node, load_drivers  # noqa: E402
 from uas import MIB, Disk  # noqa: E402
 from usbif import Loop  # noqa: E402
@@ -46,7 +46,7 @@ class Cases:
 
     def end(self) -> None:
         """Nothing of it is left."""
-        idle(self.vm, self.loop.NAME)
+        settled(self.vm)
         self.loop.remove(self.disk.busid)
         self.disk.unplug()
         self.disk.busid = ""

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import initramfs  # noqa: E402
 import kernels  # noqa: E402
 import tap  # noqa: E402
+from faulted import settled  # noqa: E402
 from gadget import Dummies, child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from usbif import Loop  # noqa: E402
@@ -144,6 +145,7 @@ class Cases:
         load.kill(9)
         load.wait(10)
         self.press()
+        settled(self.vm)
         return took
 
     def no_image(self) -> None:

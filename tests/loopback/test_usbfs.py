@@ -185,12 +185,12 @@ def run(t: tap.Suite, series: str) -> None:
     t.case(f"{series}: mapped buffers", cases.mapped)
     cases.clear()
     for speed in SPEEDS:
-        t.case(f"{series}: order at {speed}, F17", cases.order, speed)
+        t.case(f"{series}: order at {speed}, F17", cases.settles, cases.order, speed)
         cases.clear()
     for case in (cases.flight, cases.changed, cases.switched,
                  cases.scsi_resets, cases.settings, cases.configurations):
         fault = ", F21" if case == cases.switched else ""
-        t.case(f"{series}: {case.__name__}{fault}", case)
+        t.case(f"{series}: {case.__name__}{fault}", cases.settles, case)
         cases.clear()
     vm.close()
 
