@@ -8,7 +8,8 @@
 Each program is run as it is, with USBIF_KERNELS set; what it prints becomes
 part of one TAP stream.  The regular expression says which of its cases are run
 in a short run; with none, and without LONG, the program is left out.  With
-LONG all cases run, with the counts of a short run.
+LONG all cases run, with the counts of a short run: those that a program has in
+a short run and, with USBIF_ALL_CASES set, all numbered attacks of peers.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Output:
     def run(self, name: str, only: str) -> None:
         """Run a program to its end."""
         env = dict(os.environ, USBIF_KERNELS=kernels.DEBUG, USBIF_ONLY=only)
-        env.pop("LONG", None)
+        if env.pop("LONG", None) and LONG:
+            env["USBIF_ALL_CASES"] = "1"
         label = Path(name).stem
         plan = None
         with subprocess.Popen([str(TESTS / name)], env=env, text=True,

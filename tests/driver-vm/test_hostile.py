@@ -153,7 +153,7 @@ def main() -> None:
             for series in tap.some_kernels("6.1"):
                 called = {number: name for number, name in
                           hostile.names(series, "ivshmem, ", HERE_ONLY).items()
-                          if tap.LONG or number in TYPICAL}
+                          if tap.ALL_CASES or number in TYPICAL}
                 outside = {number: f"{series} ivshmem, H{number} {title}"
                            for number, title in numbered.titles().items()
                            if number in (80, 81)}

@@ -19,7 +19,9 @@ breaks off between cases prints "Bail out!".
 Environment, as tests/run sets it: USBIF_ONLY, a regular expression for the
 names of the cases to run; USBIF_DONE, a file with one line for each case that
 passed in an earlier run of a resumable round and is not run again; LONG=1 for
-larger counts (tap.LONG, tap.scaled(short, long)).
+larger counts (tap.LONG, tap.scaled(short, long)). USBIF_ALL_CASES=1, of group
+debug: all numbered attacks of a peer, as under LONG=1, with the counts of a
+short run (tap.ALL_CASES).
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from vm import VM
 # The case that ends each program on a debug kernel.
 CHECKED = "nothing is lost, and all checkers were at work to the end"
 LONG = os.environ.get("LONG", "") not in ("", "0")
+ALL_CASES = LONG or os.environ.get("USBIF_ALL_CASES", "") not in ("", "0")
 
 
 def scaled(short: int, long: int) -> int:
