@@ -7,21 +7,29 @@ import os
 from pathlib import Path
 
 import kernels
+import tap
+import usbtest
 from cache import TREE, compile_tool
 from gadget import child_node, find_device
+from usbif import ivshmem_addresses
 from vm import VM
 from workload import counter
 
 IMAGE = 8 << 20
 DISK, SINK, ISO = 1, 2, 3
-DEBUG = "/sys/kernel/debug/usbfront/peer"
 PYTHON = "/usr/bin/python3"
+# enum back_lie in tests/peers/back.h; the first ones need a completion.
+LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
+        4: "completed twice", 5: "too many octets", 6: "unknown status",
+        7: "other session", 8: "reserved octets", 9: "index far ahead",
+        10: "index moved back", 11: "consumer far ahead",
+        12: "impossible port"}
 
 
 def compile_peer(name: str, *libs: str) -> Path:
     """Build a peer of tests/peers/NAME.c and the libs beside it."""
     peers, ring = TREE / "tests" / "peers", TREE / "ring"
-    also = [peers / f"{lib}.c" for lib in libs]
+    also = [peers / f"{lib}.c" for lib in (*libs, "ivshmem")]
     also += [ring / f"{part}.c" for part in ("ring", "proto", "status",
                                              "layout")]
     watch = [*peers.glob("*.h"), *ring.glob("*.h"), *(TREE / "include").glob("*.h")]
@@ -31,17 +39,26 @@ def compile_peer(name: str, *libs: str) -> Path:
 
 
 class Peer:
-    """The backend of tests/peers/back_disk.c, and what it shows."""
+    """The backend of tests/peers/back_disk.c, and what it shows.
 
-    def __init__(self, vm: VM) -> None:
+    driver: a machine of its own for it, joined to the other one by ivshmem. Without, a
+    channel of kind fd.
+    """
+
+    def __init__(self, vm: VM, driver: VM | None = None) -> None:
         self.vm = vm
+        self.driver = driver or vm
+        name = "peer" if driver is None else ivshmem_addresses(vm)[0]
+        self.debug = f"/sys/kernel/debug/usbfront/{name}"
         self.modules = kernels.build(vm.kernel)
         self.program = compile_peer("back_disk", "back", "back_iso",
                                     "back_hostile")
         self.content = os.urandom(IMAGE)
-        (vm.share / "image").write_bytes(self.content)
+        for machine in {vm, self.driver}:
+            (machine.share / "image").write_bytes(self.content)
+            machine.run("cp /share/image /tmp/image")
         # Disks come and go by the dozen: not a second for each.
-        vm.run("cp /share/image /tmp/image; modprobe usb-storage delay_use=0; "
+        vm.run("modprobe usb-storage delay_use=0; "
                "modprobe -a usbcore sd_mod uas usbtest")
         self.load()
         self.start()
@@ -51,9 +68,13 @@ class Peer:
         self.vm.run(f"insmod {self.modules}/usbfront.ko")
 
     def start(self, mib: int = 16, features: int = 0) -> None:
-        """Make the channel, get a session."""
-        self.job = self.vm.spawn(f"exec {self.program} peer /tmp/image {mib} "
-                                 f"{features}", stdin=True)
+        """Make the channel, get a session. Over ivshmem its region is what it is."""
+        what = f"peer /tmp/image {mib}"
+        if self.driver is not self.vm:
+            address, = ivshmem_addresses(self.driver)
+            what = f"pci /sys/bus/pci/devices/{address} /tmp/image"
+        self.job = self.driver.spawn(f"exec {self.program} {what} {features}",
+                                     stdin=True)
         self.job.wait_output("session 1")
         self.told = 0
 
@@ -93,9 +114,23 @@ class Peer:
         self.vm.wait_for("! test -e /sys/bus/usb/devices/*/serial || "
                          "! grep -q back- /sys/bus/usb/devices/*/serial")
 
+    def renew(self, mib: int) -> None:
+        """Another channel. The old one is dropped by a backend that can't answer
+        meanwhile, which must not take long."""
+        self.end()
+        self.start(mib)
+
+    def reload(self) -> None:
+        """After the module has gone."""
+        self.job.kill(9)
+        self.job.wait(5)
+        self.load()
+        self.start()
+        self.compare(self.disk())
+
     def count(self, name: str) -> int:
         """A counter of the channel."""
-        return counter(self.vm.run(f"cat {DEBUG}").out, name)
+        return counter(self.vm.run(f"cat {self.debug}").out, name)
 
     def complaints(self) -> int:
         """Lines in the log about a backend that lies."""
@@ -106,3 +141,20 @@ class Peer:
         """The disk is its image, read in pieces of a size."""
         self.vm.run(f"dd if={node} of=/tmp/read bs={size} iflag=direct 2>&1 "
                     "&& cmp /tmp/read /tmp/image", 60)
+
+
+def late_answers(peer: Peer) -> str:
+    """An unlink that is never answered ends all the same, and what comes
+    later harms nobody."""
+    busid = peer.sink()
+    peer.tell("stubborn 1")
+    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"),
+                         30, check=False)
+    tap.expect(3 < result.seconds < 20, f"{result.seconds} s: {result.out}")
+    lost = peer.count("lost")
+    tap.expect(lost, "nothing was lost")
+    peer.tell("stubborn 0")
+    peer.vm.wait_for(f"grep -qx 'late {lost}' {peer.debug}")
+    usbtest.run(peer.vm, busid, 2)
+    peer.unplug(SINK)
+    return f"{lost} lost, {result.seconds:.1f} s"

@@ -15,19 +15,13 @@ import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import device_node, find_device  # noqa: E402
-from peers import DEBUG, DISK, PYTHON, SINK, Peer  # noqa: E402
+from peers import DISK, LIES, PYTHON, SINK, Peer, late_answers  # noqa: E402
 from vm import VM  # noqa: E402
 
 SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000",
           "super-plus-x2": "20000"}
 RESET = (PYTHON + " -c 'import fcntl; f = open(\"{}\", \"wb\"); "
          "print(\"now\", flush=True); fcntl.ioctl(f, 0x5514)'")
-# enum back_lie in tests/peers/back.h; the first ones need a completion.
-LIES = {1: "id out of range", 2: "id not live", 3: "cancel never sent",
-        4: "completed twice", 5: "too many octets", 6: "unknown status",
-        7: "other session", 8: "reserved octets", 9: "index far ahead",
-        10: "index moved back", 11: "consumer far ahead",
-        12: "impossible port"}
 
 
 def disk_appears(peer: Peer) -> str:
@@ -82,26 +76,26 @@ def usbtest_cases(peer: Peer) -> None:
 
 def small_region(peer: Peer) -> None:
     """The smallest region works too, with both devices at work."""
-    quit_and_start(peer, 1)
+    peer.renew(1)
     node = peer.disk()
     busid = peer.sink()
     load = peer.vm.spawn(usbtest.command(busid, 28, tap.scaled(1, 3)))
     peer.compare(node)
     load.wait(120, check=True)
     tap.expect(peer.count("waits"), "nobody ever had to wait for the pool")
-    quit_and_start(peer, 16)
+    peer.renew(16)
     peer.disk()
 
 
 def idle_input(peer: Peer) -> None:
     """Input that never comes, more of it than the pool holds, keeps neither
     its own device nor a disk from moving."""
-    quit_and_start(peer, 1)
+    peer.renew(1)
     node = peer.disk()
     busid = peer.sink()
     peer.tell("idle 1")
     idle = peer.vm.spawn(usbtest.command(busid, 28, 10))
-    peer.vm.wait_for(f"! grep -qx 'waits 0' {DEBUG}")
+    peer.vm.wait_for(f"! grep -qx 'waits 0' {peer.debug}")
     peer.compare(node)
     peer.compare(node, "4k")
     tap.expect_equal(idle.rc, None)
@@ -109,15 +103,8 @@ def idle_input(peer: Peer) -> None:
     peer.tell("idle 0")
     idle.wait(20)
     usbtest.run(peer.vm, busid, 27)
-    quit_and_start(peer, 16)
+    peer.renew(16)
     peer.disk()
-
-
-def quit_and_start(peer: Peer, mib: int) -> None:
-    """Another channel. The old one is dropped by a backend that can't answer
-    meanwhile, which must not take long."""
-    peer.end()
-    peer.start(mib)
 
 
 def pulled_out(peer: Peer) -> None:
@@ -210,23 +197,6 @@ def failing(peer: Peer) -> None:
                     "2>&1 && cmp -n 524288 /tmp/read /tmp/image", 60)
 
 
-def late_answers(peer: Peer) -> str:
-    """An unlink that is never answered ends all the same, and what comes
-    later harms nobody."""
-    busid = peer.sink()
-    peer.tell("stubborn 1")
-    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"),
-                         30, check=False)
-    tap.expect(3 < result.seconds < 20, f"{result.seconds} s: {result.out}")
-    lost = peer.count("lost")
-    tap.expect(lost, "nothing was lost")
-    peer.tell("stubborn 0")
-    peer.vm.wait_for(f"grep -qx 'late {lost}' {DEBUG}")
-    usbtest.run(peer.vm, busid, 2)
-    peer.unplug(SINK)
-    return f"{lost} lost, {result.seconds:.1f} s"
-
-
 def behind_the_lost(peer: Peer) -> None:
     """What is queued behind a transfer of several pieces goes on although the
     unlink of that is never answered."""
@@ -249,9 +219,9 @@ def behind(peer: Peer, way: str, spared: int = 0) -> None:
 def behind_the_half(peer: Peer) -> None:
     """The same for output that the pool has no room for at once; one of the pieces
     that are under way is given back."""
-    quit_and_start(peer, 1)
+    peer.renew(1)
     behind(peer, "out", spared=1)
-    quit_and_start(peer, 16)
+    peer.renew(16)
     peer.disk()
 
 
@@ -332,7 +302,7 @@ def comes_and_goes(peer: Peer) -> None:
     peer.tell("restart")
     peer.compare(peer.node())
     # What the lost session had is not the port's share any more.
-    peer.vm.wait_for(f"! grep -E '^port .* (ids|blocks) [1-9]' {DEBUG}", 10)
+    peer.vm.wait_for(f"! grep -E '^port .* (ids|blocks) [1-9]' {peer.debug}", 10)
     peer.tell("restart")
     peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
     peer.compare(peer.node())
@@ -351,16 +321,7 @@ def mapping_outlives(peer: Peer) -> None:
     peer.vm.run("rmmod usbfront", 10)
     job.close_input()
     job.wait(5, check=True)
-    again(peer)
-
-
-def again(peer: Peer) -> None:
-    """After the module has gone."""
-    peer.job.kill(9)
-    peer.job.wait(5)
-    peer.load()
-    peer.start()
-    peer.compare(peer.disk())
+    peer.reload()
 
 
 def rmmod_under_load(peer: Peer) -> str:
@@ -373,7 +334,7 @@ def rmmod_under_load(peer: Peer) -> str:
     seconds = peer.vm.run("rmmod usbfront", 10).seconds
     for job in jobs:
         job.wait(5)
-    again(peer)
+    peer.reload()
     return f"{seconds:.1f} s"
 
 

@@ -21,6 +21,7 @@
 #include "usbif_ioctl.h"
 
 #define NR_VUSB		2
+#define POLL_US		1000
 #define SHADOW(b, n)	((b)->shadow + (size_t)(n) * USBIF_BLOCK_SIZE)
 #define BLOCK(b, n)	((b)->region + (b)->lay.pool_offset + \
 			 (size_t)(n) * USBIF_BLOCK_SIZE)
@@ -54,6 +55,31 @@ static int open_device(void)
 	return fd;
 }
 
+static void lay_out(struct back *b, u64 features)
+{
+	if (usbif_layout_compute(&b->lay, b->size, features, NR_VUSB,
+				 USBIF_MAX_PORTS))
+		die("no layout for %llu octets", (unsigned long long)b->size);
+	b->owned = calloc(b->lay.pool_blocks, 1);
+	if (!b->owned)
+		die("no memory");
+	b->page = b->region + USBIF_BACK_OFFSET;
+	b->front = b->region + USBIF_FRONT_OFFSET;
+	b->ports = b->region + USBIF_PORTS_OFFSET;
+}
+
+void back_open_pci(struct back *b, const char *dir, u64 features)
+{
+	ivshmem_open(&b->iv, dir, USBIF_ROLE_BACKEND);
+	b->name = dir;
+	b->memfd = -1;
+	b->in = -1;
+	b->out = -1;
+	b->region = b->iv.region;
+	b->size = b->iv.size;
+	lay_out(b, features);
+}
+
 void back_open(struct back *b, const char *name, u64 size, u64 features)
 {
 	struct usbif_ioc_create arg = { .size = sizeof(arg) };
@@ -72,15 +98,7 @@ void back_open(struct back *b, const char *name, u64 size, u64 features)
 			 b->memfd, 0);
 	if (b->region == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
-	if (usbif_layout_compute(&b->lay, size, features, NR_VUSB,
-				 USBIF_MAX_PORTS))
-		die("no layout for %llu octets", (unsigned long long)size);
-	b->owned = calloc(b->lay.pool_blocks, 1);
-	if (!b->owned)
-		die("no memory");
-	b->page = b->region + USBIF_BACK_OFFSET;
-	b->front = b->region + USBIF_FRONT_OFFSET;
-	b->ports = b->region + USBIF_PORTS_OFFSET;
+	lay_out(b, features);
 
 	arg.memfd = b->memfd;
 	arg.in_fd = b->out;
@@ -110,21 +128,28 @@ void back_kick(struct back *b)
 	if (b->quiet_bell)
 		return;
 	b->nr_kicked++;
+	if (b->iv.bell) {
+		ivshmem_kick(&b->iv);
+		return;
+	}
 	if (write(b->out, &one, sizeof(one)) != sizeof(one))
 		die("doorbell: %s", strerror(errno));
 }
 
 void back_sleep(struct back *b, int other, long timeout_us)
 {
-	struct timespec ts = { timeout_us / 1000000,
-			       timeout_us % 1000000 * 1000 };
+	long us = b->in < 0 && (timeout_us < 0 || timeout_us > POLL_US) ? POLL_US :
+									  timeout_us;
+	struct timespec ts = { us / 1000000, us % 1000000 * 1000 };
 	struct pollfd pfd[2] = {
 		{ .fd = b->in, .events = POLLIN },
 		{ .fd = other, .events = POLLIN },
 	};
 	u64 count;
 
-	ppoll(pfd, 2, timeout_us < 0 ? NULL : &ts, NULL);
+	ppoll(pfd, 2, us < 0 ? NULL : &ts, NULL);
+	if (b->in < 0)
+		return;
 	if (read(b->in, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		die("doorbell: %s", strerror(errno));
 }
@@ -172,6 +197,14 @@ void back_stop(struct back *b)
 {
 	forget_all(b);
 	set_state(b, USBIF_BACK_CLOSED);
+}
+
+void back_end(struct back *b)
+{
+	if (b->iv.bell)
+		back_stop(b);
+	else
+		back_drop(b->name);
 }
 
 static void write_port(struct back *b, unsigned int port)

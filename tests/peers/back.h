@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A backend in user space, over a channel of kind fd of usbfront. It runs the protocol
- * strictly: a frontend that uses an id or a block twice, or sends what can't be decoded,
- * ends the program with a message. Devices are somebody else's (struct back_ops).
+ * A backend in user space, over a channel of kind fd of usbfront, or over ivshmem in a
+ * machine of its own. It runs the protocol strictly: a frontend that uses an id or a block
+ * twice, or sends what can't be decoded, ends the program with a message. Devices are
+ * somebody else's (struct back_ops).
  */
 #ifndef TESTS_PEERS_BACK_H
 #define TESTS_PEERS_BACK_H
 
 #include <stdbool.h>
+#include "ivshmem.h"
 #include "proto.h"
 #include "ring.h"
 #include "usbif.h"
@@ -42,6 +44,7 @@ struct back {
 	int memfd;
 	int in;
 	int out;
+	struct ivshmem iv;	/* in place of both over ivshmem */
 	void *region;
 	u64 size;
 	struct usbif_layout lay;
@@ -101,8 +104,15 @@ u64 now_us(void);
 
 /* Makes region and doorbells and, in usbfront, the channel. */
 void back_open(struct back *b, const char *name, u64 size, u64 features);
+/*
+ * The same for the ivshmem device with this directory in sysfs; its region has the size
+ * that it has. No interrupt comes here, so that it looks every millisecond.
+ */
+void back_open_pci(struct back *b, const char *dir, u64 features);
 /* Tells usbfront to end the channel. */
 void back_drop(const char *name);
+/* The same in either kind; over ivshmem it can be taken up again. */
+void back_end(struct back *b);
 /* (Re)starts: writes the page with a new nonce. */
 void back_start(struct back *b);
 /* Ends the session, to begin none before back_start(). */

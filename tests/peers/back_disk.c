@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * back_disk NAME IMAGE [MIB [FEATURES]]: makes channel NAME of usbfront with itself as
- * the backend, MIB (default 16) large, which offers FEATURES (default none). Port 1 can
- * be given a disk (mass storage, bulk-only) whose sectors are IMAGE; port 2 a source and
- * sink for usbtest, which takes everything and gives zeroes, after up to 300
+ * the backend, MIB (default 16) large, which offers FEATURES (default none).
+ * back_disk pci DIRECTORY IMAGE [FEATURES]: is the backend of the ivshmem device that has
+ * that directory in sysfs.
+ *
+ * Port 1 can be given a disk (mass storage, bulk-only) whose sectors are IMAGE; port 2 a
+ * source and sink for usbtest, which takes everything and gives zeroes, after up to 300
  * microseconds; port 3 the device of back_iso.h.
  *
  * Commands, one per line of standard input, each answered by "done", its number and
@@ -24,7 +27,7 @@
  *	uas 0|1			disk says at super speed that it can do UAS on streams
  *	grant NUMBER		streams granted to whoever wants some; 0: unsupported
  *	stats
- *	quit			drop the channel
+ *	quit			drop the channel; over ivshmem, end the session
  * and those of back_hostile.h.
  * Ends without a word to the module when its input does.
  */
@@ -703,7 +706,7 @@ static bool read_commands(struct back *b)
 	while ((end = strchr(buf, '\n'))) {
 		*end = 0;
 		if (!strcmp(buf, "quit")) {
-			back_drop(b->name);
+			back_end(b);
 			return false;
 		}
 		obey(b, buf);
@@ -727,24 +730,30 @@ static void open_image(const char *path)
 		die("%s: %s", path, strerror(errno));
 }
 
+static u64 number(int argc, char **argv, int i, u64 otherwise)
+{
+	return i < argc ? strtoull(argv[i], NULL, 0) : otherwise;
+}
+
 int main(int argc, char **argv)
 {
-	u64 mib = 16, features = 0;
+	bool is_pci = argc > 3 && !strcmp(argv[1], "pci");
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: back_disk NAME IMAGE [MIB [FEATURES]]\n");
+		fprintf(stderr, "usage: back_disk NAME IMAGE [MIB [FEATURES]]\n"
+			"       back_disk pci DIRECTORY IMAGE [FEATURES]\n");
 		return 2;
 	}
-	if (argc > 3)
-		mib = strtoul(argv[3], NULL, 0);
-	if (argc > 4)
-		features = strtoull(argv[4], NULL, 0);
-	open_image(argv[2]);
+	open_image(argv[2 + is_pci]);
 	fcntl(0, F_SETFL, O_NONBLOCK);
 	back.ops = &ops;
-	back_open(&back, argv[1], mib << 20, features);
+	if (is_pci)
+		back_open_pci(&back, argv[2], number(argc, argv, 4, 0));
+	else
+		back_open(&back, argv[1], number(argc, argv, 3, 16) << 20,
+			  number(argc, argv, 4, 0));
 	back_start(&back);
-	fprintf(stderr, "channel %s\n", argv[1]);
+	fprintf(stderr, "channel %s\n", back.name);
 	while (read_commands(&back)) {
 		bool more = back_look(&back);
 		long wait = run_queues(&back);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "front.h"
@@ -50,42 +48,6 @@ static int open_device(void)
 	return fd;
 }
 
-/* The registers of ivshmem, as in QEMU's docs/specs/ivshmem-spec.txt. */
-#define IVSHMEM_REGS		256
-#define IVSHMEM_POSITION	(8 / sizeof(u32))
-#define IVSHMEM_DOORBELL	(12 / sizeof(u32))
-
-static int open_in(const char *dir, const char *file, int flags)
-{
-	char path[200];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, flags | O_CLOEXEC);
-	if (fd < 0)
-		die("%s: %s", path, strerror(errno));
-	return fd;
-}
-
-/* A whole BAR, or @size octets of it. */
-static void *map_bar(const char *dir, const char *file, u64 *size)
-{
-	int fd = open_in(dir, file, O_RDWR);
-	struct stat st;
-	void *at;
-
-	if (!*size) {
-		if (fstat(fd, &st))
-			die("%s: %s", file, strerror(errno));
-		*size = st.st_size;
-	}
-	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED)
-		die("%s: %s", file, strerror(errno));
-	close(fd);
-	return at;
-}
-
 static void find_pages(struct front *f)
 {
 	f->back = f->region + USBIF_BACK_OFFSET;
@@ -95,33 +57,14 @@ static void find_pages(struct front *f)
 
 void front_open_pci(struct front *f, const char *dir)
 {
-	const struct usbif_ident *ident;
-	u64 size = IVSHMEM_REGS;
-	unsigned int peer = 0;
-	volatile u32 *regs;
-	int fd;
-
 	memset(f, 0, sizeof(*f));
 	f->name = dir;
 	f->in = -1;
 	f->out = -1;
 	f->memfd = -1;
-	fd = open_in(dir, "enable", O_WRONLY);
-	if (write(fd, "1", 1) != 1)
-		die("%s/enable: %s", dir, strerror(errno));
-	close(fd);
-	regs = map_bar(dir, "resource0", &size);
-	f->region = map_bar(dir, "resource2", &f->size);
-	ident = f->region + USBIF_IDENT_OFFSET;
-	if (ident->magic != USBIF_IDENT_MAGIC ||
-	    regs[IVSHMEM_POSITION] >= sizeof(ident->roles) ||
-	    ident->roles[regs[IVSHMEM_POSITION]] != USBIF_ROLE_FRONTEND)
-		die("%s is no frontend's", dir);
-	while (ident->roles[peer] != USBIF_ROLE_BACKEND)
-		if (++peer == sizeof(ident->roles))
-			die("%s has no backend", dir);
-	f->bell = (u32 *)regs + IVSHMEM_DOORBELL;
-	f->ring = peer << 16;
+	ivshmem_open(&f->iv, dir, USBIF_ROLE_FRONTEND);
+	f->region = f->iv.region;
+	f->size = f->iv.size;
 	find_pages(f);
 }
 
@@ -189,9 +132,8 @@ void front_kick(struct front *f)
 
 	if (f->quiet_bell)
 		return;
-	if (f->bell) {
-		atomic_thread_fence(memory_order_seq_cst);
-		*(volatile u32 *)f->bell = f->ring;
+	if (f->iv.bell) {
+		ivshmem_kick(&f->iv);
 		return;
 	}
 	if (write(f->out, &one, sizeof(one)) != sizeof(one))

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdnoreturn.h>
+#include "ivshmem.h"
 #include "proto.h"
 #include "ring.h"
 #include "usbif.h"
@@ -18,8 +19,7 @@ struct front {
 	int memfd;
 	int in;			/* they ring us */
 	int out;		/* we ring them */
-	u32 *bell;		/* the same over ivshmem: its register */
-	u32 ring;		/* and what is written there */
+	struct ivshmem iv;	/* what rings them over ivshmem */
 	void *region;
 	u64 size;
 	struct usbif_layout lay;
