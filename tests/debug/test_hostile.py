@@ -8,4 +8,5 @@ again.main({
     "loopback/test_hostile_front.py": "H(8|18|27|39|59|63) |neighbour",
     "loopback/test_hostile_back.py": "",
     "driver-vm/test_hostile.py": "",
+    "driver-vm/test_hostile_back.py": "",
 })
