@@ -295,7 +295,8 @@ def flapping(peer: Attack) -> str:
     """Of all that happens the latest counts, and it costs little."""
     share = peer.spent("gen 1000")
     tap.expect(share < 0.5, f"port_gen takes {share:.0%} of a processor")
-    peer.tell(f"flap {DISK} {tap.scaled(500, 10000)}")
+    ms = tap.scaled(500, 10000)
+    peer.tell(f"flap {DISK} {ms}", ms / 1000)
     peer.vm.wait_for("grep -qx back-disk /sys/bus/usb/devices/*/serial", 30)
     peer.tell("flip 3 1")
     peer.vm.run("sleep 0.5")
@@ -406,7 +407,7 @@ def epochs(peer: Attack) -> str:
     peer.again()
     sessions = peer.count("sessions")
     ms = tap.scaled(1000, 20000)
-    peer.tell(f"nonce {ms}")
+    peer.tell(f"nonce {ms}", ms / 1000)
     made = peer.count("sessions") - sessions
     tap.expect(made <= ms / 100 + 3, f"{made} sessions in {ms} ms")
     peer.again()

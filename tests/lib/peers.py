@@ -78,11 +78,11 @@ class Peer:
         self.job.wait_output("session 1")
         self.told = 0
 
-    def tell(self, command: str) -> str:
-        """Give the backend a command, return what it says."""
+    def tell(self, command: str, seconds: float = 0) -> str:
+        """Give the backend a command that takes so long, return what it says."""
         self.job.write(command.encode() + b"\n")
         self.told += 1
-        self.job.wait_output(rf"^done {self.told} ", 10)
+        self.job.wait_output(rf"^done {self.told} ", 10 + seconds)
         return self.job.output()
 
     def disk(self, speed: str = "high") -> str:
