@@ -156,6 +156,28 @@ def hub_driver(peer: Peer) -> None:
         peer.compare(peer.node(), "120k")
 
 
+def root_hubs(peer: Peer) -> str:
+    """Requests of all kinds to both root hubs: what no hub knows stalls, and nothing of
+    it is left behind."""
+    peer.disk()
+    since = peer.vm.mark()
+    ours = peer.vm.run("grep -l '(vusb 0)' /sys/bus/usb/devices/usb*/product").out
+    tap.expect_equal(len(ours.split()), 2, "root hubs")
+    told = []
+    for speed, path in zip(("high", "super"), sorted(ours.split())):
+        peer.disk(speed)
+        hub = device_node(peer.vm, path.split("/")[-2])
+        told.append(peer.vm.run(f"{compile_tool('roothub')} {hub} 15 "
+                                f"{'all' if tap.LONG else ''}",
+                                tap.scaled(100, 400)).out.strip())
+        peer.compare(peer.disk(speed))
+    peer.disk()
+    said = re.findall(r".*usbfront.*", peer.vm.klog(since))
+    tap.expect_equal([line for line in said if "using usbfront" not in line], [],
+                     "lines of the log")
+    return "; ".join(told)
+
+
 def resets(peer: Peer) -> None:
     """Resets from user space in the middle of reads, which go on."""
     node = peer.node()
@@ -352,10 +374,10 @@ def killed(peer: Peer) -> str:
 
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
-         idle_input, pulled_out, replugged_at_once, hub_driver, resets,
-         suspends, failing, late_answers, behind_the_lost, behind_the_half,
-         silence, silence_at_reset, storm, lies, forgives, comes_and_goes,
-         mapping_outlives, rmmod_under_load, killed]
+         idle_input, pulled_out, replugged_at_once, hub_driver, root_hubs,
+         resets, suspends, failing, late_answers, behind_the_lost,
+         behind_the_half, silence, silence_at_reset, storm, lies, forgives,
+         comes_and_goes, mapping_outlives, rmmod_under_load, killed]
 
 
 def main() -> None:
