@@ -12,6 +12,7 @@ again.main({
     "loopback/test_front.py": "",
     "loopback/test_peer_backend.py": "",
     "loopback/test_peer_iso.py": "",
+    "loopback/test_peer_asleep.py": "",
     "loopback/test_channels.py": "",
     "loopback/test_ivshmem.py": "",
 })

@@ -19,6 +19,7 @@
  *	stubborn 0|1		ignore cancels and complete no transfer
  *	spare NUMBER		but for so many cancels, the next ones
  *	mute 0|1		ring no doorbell
+ *	die SECONDS		be killed after that, also while all tasks are frozen
  *	idle 0|1		source has nothing to give
  *	storm SECONDS		do nothing but ring the doorbell
  *	fail STATUS		end the next transfer of a bulk endpoint with that
@@ -34,11 +35,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "back.h"
 #include "back_hostile.h"
@@ -560,6 +563,8 @@ static void submit(struct back *b, struct back_req *r)
 		return;
 	case USBIF_OP_CLEAR_HALT:
 	case USBIF_OP_FREE_STREAMS:
+	case USBIF_OP_SUSPEND:
+	case USBIF_OP_RESUME:
 		back_complete(b, r, USBIF_ST_OK, 0);
 		return;
 	case USBIF_OP_ALLOC_STREAMS:
@@ -627,6 +632,18 @@ static void storm(struct back *b, unsigned int seconds)
 		back_kick(b);
 }
 
+/* The kernel's timer does it: nobody has to run for that. */
+static void die_after(unsigned int seconds)
+{
+	struct sigevent event = { .sigev_signo = SIGKILL, .sigev_notify = SIGEV_SIGNAL };
+	struct itimerspec in = { .it_value.tv_sec = seconds };
+	timer_t timer;
+
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+	    timer_settime(timer, 0, &in, NULL))
+		die("timer: %s", strerror(errno));
+}
+
 static void print_stats(const struct back *b)
 {
 	printf("submitted %llu cancelled %llu restarts %llu kicked %llu session %u\n",
@@ -667,6 +684,8 @@ static void obey(struct back *b, const char *line)
 		b->spared = n;
 	else if (sscanf(line, "mute %u", &n) == 1)
 		b->quiet_bell = n;
+	else if (sscanf(line, "die %u", &n) == 1)
+		die_after(n);
 	else if (sscanf(line, "storm %u", &n) == 1)
 		storm(b, n);
 	else if (sscanf(line, "idle %u", &n) == 1)
