@@ -13,6 +13,7 @@ all the time; it must not see an error and not stand still.
 from __future__ import annotations
 
 import re
+import time
 from typing import Callable, Collection
 
 import numbered
@@ -415,15 +416,27 @@ def epochs(peer: Attack) -> str:
 
 
 def vanishes(peer: Attack) -> str:
-    """The backend dies while a device is looked at; then the module goes."""
+    """The backend dies while a device is looked at, then the module goes; and while the
+    module goes."""
     peer.unplug(DISK)
     peer.tell(f"plug {DISK} high")
     peer.job.kill(9)
     peer.job.wait(5)
-    seconds = peer.vm.run("rmmod usbfront", 15).seconds
-    tap.expect(seconds < 8, f"rmmod took {seconds} s")
+    seconds = [peer.vm.run("rmmod usbfront", 15).seconds]
     peer.reload()
-    return f"rmmod {seconds:.1f} s"
+    # And at some moments of the module's end.
+    for ms in some(0, 30, 10, 100):
+        job = peer.vm.spawn(f"exec dd if={peer.node()} of=/dev/null bs=64k iflag=direct 2>&1")
+        begun, rmmod = time.monotonic(), peer.vm.spawn("exec rmmod usbfront")
+        time.sleep(ms / 1000)
+        peer.job.kill(9)
+        rmmod.wait(15, check=True)
+        seconds.append(time.monotonic() - begun)
+        peer.job.wait(5)
+        job.wait(20)
+        peer.reload()
+    tap.expect(max(seconds) < 8, f"rmmod took {seconds} s")
+    return f"rmmod {', '.join(f'{s:.1f}' for s in seconds)} s"
 
 
 def old_image(peer: Attack) -> None:
