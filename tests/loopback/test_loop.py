@@ -6,6 +6,7 @@ What test_bare.py does with the devices themselves is done with them here, on
 the far side of the ring; test_testusb.py has what usbtest does.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import checks  # noqa: E402
 import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
+from faulted import DEBUG  # noqa: E402
 from gadget import (Dummies, child_node, find_device,  # noqa: E402
                     load_drivers)
-from usbif import Loop, LoopCases  # noqa: E402
+from usbif import SYSFS, Loop, LoopCases  # noqa: E402
 from vm import VM  # noqa: E402
 
 # In Documentation/reliability.rst.
@@ -162,6 +164,14 @@ class Cases(LoopCases):
         for job in jobs:
             job.wait(60, check=True)
 
+    def no_addresses(self) -> None:
+        """No file of ours, and no line of the log, has an address of the kernel."""
+        usbtest.run(self.vm, self.loop.attach(self.dummies.source_sink("zero"), 3), 1)
+        told = self.vm.run(f"head -v -c 64k $(find {DEBUG}/usbback {DEBUG}/usbfront {SYSFS} "
+                           "-type f -perm -400) 2>&1; dmesg | grep usb").out
+        tap.expect("attached" in told and "sq: cons" in told, told)
+        tap.expect_equal(re.findall(r"\n.*\bf{4}[89a-f][0-9a-f]{11}\b.*", told), [])
+
     def rule_under_load(self) -> None:
         """A rule can be removed while its device transfers."""
         zero = self.dummies.source_sink("zero")
@@ -214,7 +224,7 @@ def run(t: tap.Suite, series: str) -> None:
     for function in (cases.speeds, cases.storage, cases.interrupt, cases.keys,
                      cases.serial, cases.network, cases.replug,
                      cases.hands_back, cases.in_use, cases.malformed,
-                     cases.own_controller, cases.second_controller,
+                     cases.own_controller, cases.second_controller, cases.no_addresses,
                      cases.rule_under_load, cases.front_under_load):
         t.case(f"{series}: {function.__name__}"
                f"{FAULTS.get(function.__name__, '')}",
