@@ -31,7 +31,10 @@ CHANNEL = "/sys/kernel/debug/usbback/one/channel"
 # In Documentation/reliability.rst.
 FAULTS = {"guest_sleeps": ", F28", "driver_sleeps": ", F42", "unplugged": ", F14",
           "guest_stands_still": ", F27", "restored": ", F33",
-          "hibernated": ", F29"}
+          "hibernated": ", F29", "driver_stands_still": ", H104",
+          "driver_dies": ", H108", "goes_down": ", H104"}
+# Ten times what unlinks are promised to take, which is what takes longest.
+BOUND = 55
 
 
 class Pair:
@@ -44,10 +47,8 @@ class Pair:
         self.image.write_bytes(os.urandom(4 << 20))
         self.env = dict(os.environ, USBIF_RUNDIR=str(scratch / "run"))
         self.usbctl(f"serve one --backend-socket {scratch}/driver.sock")
-        self.driver = t.vm(self.machine(
-            "driver", "--backend one", ["qemu-xhci,id=xhci"],
-            ["-blockdev", f"driver=file,node-name=file,filename={self.image}",
-             "-blockdev", "driver=raw,node-name=image,file=file"]))
+        self.suite = t
+        self.boot_driver()
         # All that can be written to has to be saved with the guest.
         for name in ("state", "swap"):
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2",
@@ -56,8 +57,14 @@ class Pair:
             "-blockdev", f"driver=file,node-name=file,filename={scratch / 'state'}",
             "-blockdev", "driver=qcow2,node-name=state,file=file",
             "-drive", f"file={scratch / 'swap'},if=virtio,format=qcow2"]
-        self.suite = t
         self.boot_guest()
+
+    def boot_driver(self) -> None:
+        """Nothing of ours is loaded there either."""
+        self.driver = self.suite.vm(self.machine(
+            "driver", "--backend one", ["qemu-xhci,id=xhci"],
+            ["-blockdev", f"driver=file,node-name=file,filename={self.image}",
+             "-blockdev", "driver=raw,node-name=image,file=file"]))
 
     def boot_guest(self) -> None:
         """Nothing of ours is loaded."""
@@ -103,10 +110,14 @@ class Pair:
 
     def join(self) -> None:
         """Load, name, route."""
+        self.guest.run("cp /image /tmp/image; insmod /usbfront.ko")
+        self.route()
+
+    def route(self) -> None:
+        """What there is to do in the driver VM."""
         self.driver.run("insmod /usbback.ko")
         address, = ivshmem_addresses(self.driver)
         self.driver.run(f"usbctl name {address} one")
-        self.guest.run("cp /image /tmp/image; insmod /usbfront.ko")
         for port, what in enumerate(PORTS, 1):
             self.plug(what)
             busid = find_device(self.driver, what)
@@ -274,6 +285,36 @@ class Pair:
         tap.expect(took < 23 * SCALE, f"asleep after {took:.1f} s")
         return f"asleep after {took:.1f} s"
 
+    def driver_dies(self) -> str:
+        """The driver VM is killed while the guest sleeps: that wakes up all the same, and
+        has its devices again from the next one."""
+        self.compare()
+        self.sleep(self.guest)
+        self.driver.kill()
+        self.driver.close()
+        began = time.monotonic()
+        self.wake(self.guest)
+        self.guest.wait_for(f"test ! -e {self.node}")
+        took = time.monotonic() - began
+        tap.expect(took < BOUND * SCALE, f"awake after {took:.1f} s")
+        self.boot_driver()
+        self.route()
+        return f"awake after {took:.1f} s"
+
+    def goes_down(self) -> str:
+        """The guest is switched off while the driver VM does nothing. A disk with a cache
+        would be told to write it first, for which Linux has the patience of a minute."""
+        self.compare()
+        self.guest.run("for d in /sys/class/scsi_disk/*; do "
+                       "echo temporary write through > $d/cache_type; done")
+        self.driver.pause()
+        began = time.monotonic()
+        self.guest.shutdown(BOUND)
+        took = time.monotonic() - began
+        self.driver.cont()
+        self.driver.wait_for(f"test $(grep -c waiting-guest {SYSFS}/vports) = 2")
+        return f"off after {took:.1f} s"
+
     def press(self) -> None:
         """A key arrives in the guest."""
         node = child_node(self.guest, find_device(self.guest, "kbd", 20),
@@ -305,8 +346,9 @@ def main() -> None:
                              pair.guest_stands_still,
                              pair.driver_stands_still, pair.key_wakes,
                              pair.replugged, pair.unplugged,
-                             *([pair.restored, pair.hibernated]
-                               if tap.LONG else [])):
+                             *([pair.driver_dies, pair.restored,
+                                pair.hibernated] if tap.LONG else []),
+                             pair.goes_down):
                     t.case(f"{series}: {case.__name__}"
                            f"{FAULTS.get(case.__name__, '')}", pair.settles, case)
                 pair.guest.close()
