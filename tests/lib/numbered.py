@@ -4,6 +4,7 @@
     cases = titles()                    # {17: "completions that are ...", ...}
     faults = titles("F")
     where = shown()                     # {26: "...``test_nested``...", ...}
+    others = bugs()                     # {"usbip, CVE-...": (["H90"], [("unit/test_x", "y")])}
     text = told(before, after, "sessions|refused_.*")    # of debugfs: "sessions 2"
 
 A peer that runs cases by number lists those that it has: numbers(program).
@@ -33,6 +34,24 @@ def shown() -> dict[int, list[str]]:
     return {int(number): re.findall(r"``(?:tests/)?([\w-]+/test_\w+)", body)
             for number, body
             in re.findall(r"^F(\d+): .+\n((?:\t.+\n)+)", text, re.M)}
+
+
+def is_shown(number: int) -> bool:
+    """Does any program have that case of a hostile peer?"""
+    tests = TREE / "tests"
+    paths = [*tests.glob("peers/hostile_*.c"), *tests.glob("*/test_hostile*.py"),
+             *tests.glob("loopback/test_peer_*.py")]
+    case = re.compile(rf"\bH{number}\b|\{{ {number}, |\b{number}: |\[{number}\]")
+    return any(case.search(path.read_text("utf-8")) for path in paths)
+
+
+def bugs() -> dict[str, tuple[list[str], list[tuple[str, str]]]]:
+    """What has gone wrong elsewhere: the cases that show it here, by number and by
+    program and name."""
+    text = DOCUMENT.read_text("utf-8").split("\nBugs of others\n", 1)[1]
+    return {bug: (re.findall(r"\b[HF]\d+\b", body),
+                  re.findall(r"``([\w-]+/test_\w+)``\s+(\w+)", body))
+            for bug, body in re.findall(r"^(\w.+: .+)\n((?:\t.+\n)+)", text, re.M)}
 
 
 def told(before: str, after: str, names: str) -> str:

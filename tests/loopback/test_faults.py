@@ -431,7 +431,23 @@ def documented() -> str:
             tap.expect(re.search(rf"\bF{number}\b|\b{number}[:,] [A-Z]", path.read_text("utf-8")),
                        f"{program} does not know of F{number}")
     missing = sum(not programs for programs in shown.values())
-    return f"{len(titles) - missing} shown, {missing} not"
+    return f"{len(titles) - missing} shown, {missing} not; {others_bugs(shown)}"
+
+
+def others_bugs(shown: dict[int, list[str]]) -> str:
+    """For each bug of others there are the cases that are named."""
+    bugs = numbered.bugs()
+    for bug, (numbers, programs) in bugs.items():
+        tap.expect(numbers or programs, f"nothing shows '{bug}'")
+        for name in numbers:
+            number = int(name[1:])
+            tap.expect(shown[number] if name[0] == "F" else numbered.is_shown(number),
+                       f"nobody has {name}")
+        for program, case in programs:
+            path = next((TREE / "tests").glob(f"{program}.*"))
+            tap.expect(re.search(rf"def {case}\(|^static void {case}\(",
+                                 path.read_text("utf-8"), re.M), f"{program} has no {case}")
+    return f"{len(bugs)} bugs of others"
 
 
 def run(t: tap.Suite, series: str) -> None:
