@@ -250,6 +250,16 @@ static void early_end(struct usbfront *uf, struct usbfront_xfer *xfer)
 	kfree(xfer);
 }
 
+/* usbcore flushes from the last to the first, drivers are to have them in order. */
+static void early_flush(struct usbfront *uf, const struct usbfront_ep *uep)
+{
+	struct usbfront_xfer *xfer, *next;
+
+	list_for_each_entry_safe(xfer, next, &uf->early, ep_node)
+		if (xfer->uep == uep)
+			early_end(uf, xfer);
+}
+
 /**
  * usbfront_urb_done - a URB has ended; the thread is to give it back
  * @uf: channel
@@ -554,7 +564,7 @@ int usbfront_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status)
 	uf->stats.unlinked++;
 	xfer = urb->hcpriv;
 	if (xfer && xfer->op == OP_EARLY) {
-		early_end(uf, xfer);
+		early_flush(uf, xfer->uep);
 	} else if (xfer) {
 		if (!xfer->is_ended)
 			xfer->status = status;
