@@ -39,7 +39,7 @@ def shown() -> dict[int, list[str]]:
 def is_shown(number: int) -> bool:
     """Does any program have that case of a hostile peer?"""
     tests = TREE / "tests"
-    paths = [*tests.glob("peers/hostile_*.c"), *tests.glob("*/test_hostile*.py"),
+    paths = [*tests.glob("peers/hostile_*.c"), *tests.glob("*/*hostile*.py"),
              *tests.glob("loopback/test_peer_*.py")]
     case = re.compile(rf"\bH{number}\b|\{{ {number}, |\b{number}: |\[{number}\]")
     return any(case.search(path.read_text("utf-8")) for path in paths)

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """usbfront with a backend that attacks it over the fd channel: the cases of
-Documentation/reliability.rst, by number (tests/lib/hostile_back.py).
+Documentation/reliability.rst, by number (tests/lib/hostile_back.py). H104, a backend
+that takes nothing, is F46 as well: a thread that has died looks like this.
 """
 
 import sys

@@ -38,7 +38,8 @@ class Sleeper(Peer):
 
     # pylint: disable=super-init-not-called
     def __init__(self, vm: VM) -> None:
-        self.vm = vm
+        self.vm = self.driver = vm
+        self.debug = "/sys/kernel/debug/usbfront/peer"
         self.program = Path("/bin/back_disk")
         vm.run("cp /image /tmp/image; echo 0 > /sys/module/usb_storage/parameters/delay_use")
         self.load()
