@@ -334,7 +334,7 @@ struct usbif_ident {
  * @sq_event: ring when sq_prod passes this
  * @cq_prod: completions written
  * @port_gen: advanced with each change of the port table
- * @heartbeat: advanced whenever the backend has looked at the channel
+ * @heartbeat: advanced before each look at the channel, a full barrier between them
  *
  * Reserved words are zero.
  */

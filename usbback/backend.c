@@ -267,9 +267,13 @@ static int thread_main(void *arg)
 		if (kthread_should_park())
 			kthread_parkme();
 		clear_bit(0, &ub->woken);
-		/* Whoever sets the bit from now on has us look again. */
-		smp_mb__after_atomic();
 		usbif_word_write(&ub->back->heartbeat, ++ub->heartbeat);
+		/*
+		 * Whoever sets the bit from now on has us look again; and a frontend that
+		 * sees the heartbeat move after it has written its state (write_state())
+		 * need not ring any more: we see that state below.
+		 */
+		virt_mb();
 		if (ub->state == USBBACK_RUNNING)
 			usbif_cons_disarm(&ub->sq);
 		/* A guest can always give it more to do: who parks it must not wait. */

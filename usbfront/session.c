@@ -81,10 +81,12 @@ static u32 new_nonce(u32 old)
 
 static void write_state(struct usbfront *uf, enum usbif_front_state state)
 {
-	uf->seen_heartbeat = usbif_word_read(&uf->back->heartbeat);
 	uf->state_at = jiffies;
 	uf->is_state_unseen = true;
 	usbif_word_write_release(&uf->front->state, state);
+	/* Pairs with the one in usbback's thread_main(): what moves on from here on saw it. */
+	virt_mb();
+	uf->seen_heartbeat = usbif_word_read(&uf->back->heartbeat);
 	usbif_chan_kick(uf->chan);
 }
 

@@ -536,7 +536,7 @@ struct usbfront_stats {
  * @refused_why: what was wrong with the layout, said once
  * @is_peer_gone: nobody is behind what the backend's page says
  * @state_at: jiffies when the state in our page was written
- * @seen_heartbeat: the backend's just before that
+ * @seen_heartbeat: the backend's just after that
  * @is_state_unseen: the backend has not looked since
  * @heartbeat: of our page
  * @port_seen: as stored in our page

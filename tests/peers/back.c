@@ -611,6 +611,7 @@ bool back_look(struct back *b)
 	int n, i;
 
 	usbif_word_write(&b->page->heartbeat, ++b->heartbeat);
+	virt_mb();	/* with usbfront's write_state() */
 	session_look(b);
 	if (b->state != USBIF_BACK_CONNECTED || b->is_deaf || b->is_old ||
 	    usbif_word_read_acquire(&b->front->state) != USBIF_FRONT_RUNNING)
