@@ -9,7 +9,7 @@
  *  2. the session is closed by the thread, in bounded time: all URBs are given back, all
  *     ports are empty, so from now on every URB is refused;
  *  3. no new controllers: without a session the thread does not look at ports, so nobody
- *     queues the work that makes them, and it is cancelled;
+ *     but itself queues the work that makes them, and it is cancelled;
  *  4. the controllers are removed: drivers are unbound. They wait for URBs of theirs that
  *     are just being given back, which the thread goes on doing;
  *  5. doorbell and timer stop, then the thread: nobody can wake it any more, and nobody
@@ -351,7 +351,7 @@ static void front_init(struct usbfront *uf, struct usbif_chan *chan)
 	INIT_LIST_HEAD(&uf->cancels);
 	INIT_LIST_HEAD(&uf->done);
 	INIT_LIST_HEAD(&uf->early);
-	INIT_WORK(&uf->vusb_work, usbfront_vusbs_create);
+	INIT_DELAYED_WORK(&uf->vusb_work, usbfront_vusbs_create);
 	timer_setup(&uf->timer, usbfront_timer, 0);
 }
 
@@ -495,7 +495,7 @@ void usbfront_destroy(struct usbfront *uf)
 	usbfront_debugfs_del(uf);
 	usbfront_wake(uf, USBFRONT_EV_CLOSE);
 	wait_for_completion(&uf->closed);
-	cancel_work_sync(&uf->vusb_work);
+	cancel_delayed_work_sync(&uf->vusb_work);
 	usbfront_vusbs_remove(uf);
 
 	usbif_chan_stop(uf->chan);

@@ -597,7 +597,7 @@ struct usbfront {
 	struct task_struct *thread;
 	unsigned long events;
 	struct completion closed;
-	struct work_struct vusb_work;
+	struct delayed_work vusb_work;
 	struct usbif_layout lay;
 	bool has_tables;
 	u32 back_nonce;

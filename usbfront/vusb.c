@@ -12,6 +12,8 @@
 #include <linux/slab.h>
 #include "streams.h"
 
+#define CREATE_AGAIN	HZ	/* after a failure */
+
 /* Binds the devices, so that lsusb -t names the driver of the bus. */
 static int usbfront_vusb_probe(struct platform_device *pdev)
 {
@@ -71,7 +73,7 @@ struct usbfront_vusb *usbfront_vusb_get(struct usbfront *uf, unsigned int number
 	spin_lock_irq(&uf->lock);
 	uf->vusb[number] = vusb;
 	spin_unlock_irq(&uf->lock);
-	queue_work(system_long_wq, &uf->vusb_work);
+	mod_delayed_work(system_long_wq, &uf->vusb_work, 0);
 	return vusb;
 }
 
@@ -91,6 +93,11 @@ static struct platform_device *device_create_vusb(struct usbfront_vusb *vusb)
 	if (ret) {
 		platform_device_put(pdev);
 		return ERR_PTR(ret);
+	}
+	/* usbcore asks for the name of the driver. */
+	if (!pdev->dev.driver) {
+		platform_device_unregister(pdev);
+		return ERR_PTR(-ENOMEM);
 	}
 	return pdev;
 }
@@ -130,11 +137,13 @@ static struct usb_hcd *hcd_create(struct usbfront_vusb *vusb,
 	return hcd;
 }
 
+/* One that usbcore did not take keeps its books, and is offered again. */
 static int hcd_add(struct usbfront_vusb *vusb, enum usbfront_side side)
 {
-	struct usb_hcd *hcd = hcd_create(vusb, side, vusb->hcd[USBFRONT_USB2]);
-	int ret;
+	struct usb_hcd *hcd = vusb->hcd[side];
 
+	if (!hcd)
+		hcd = hcd_create(vusb, side, vusb->hcd[USBFRONT_USB2]);
 	if (!hcd)
 		return -ENOMEM;
 	/* usb_add_hcd() already asks for port states and has URBs submitted. */
@@ -142,44 +151,54 @@ static int hcd_add(struct usbfront_vusb *vusb, enum usbfront_side side)
 	spin_lock_irq(&vusb->uf->lock);
 	usbfront_streams_update(vusb);
 	spin_unlock_irq(&vusb->uf->lock);
-	ret = usb_add_hcd(hcd, 0, 0);
-	if (ret)
-		dev_err(vusb->uf->dev, "%s: vusb %u: no controller, error %d\n",
-			vusb->uf->name, vusb->number, ret);
-	return ret;
+	return usb_add_hcd(hcd, 0, 0);
 }
 
-static void vusb_create(struct usbfront_vusb *vusb)
+/* Goes on where it failed the last time. */
+static int vusb_create(struct usbfront_vusb *vusb)
 {
-	struct platform_device *pdev = device_create_vusb(vusb);
+	struct platform_device *pdev;
+	int ret = 0;
 
-	if (IS_ERR(pdev)) {
-		dev_err(vusb->uf->dev, "%s: vusb %u: no device, error %ld\n",
-			vusb->uf->name, vusb->number, PTR_ERR(pdev));
-		return;
+	if (!vusb->pdev) {
+		pdev = device_create_vusb(vusb);
+		if (IS_ERR(pdev))
+			return PTR_ERR(pdev);
+		vusb->pdev = pdev;
 	}
-	vusb->pdev = pdev;
-	if (!hcd_add(vusb, USBFRONT_USB2))
-		vusb->nr_hcds = 1;
-	if (vusb->nr_hcds == 1 && !hcd_add(vusb, USBFRONT_USB3))
-		vusb->nr_hcds = 2;
+	while (!ret && vusb->nr_hcds < USBFRONT_NR_SIDES) {
+		ret = hcd_add(vusb, vusb->nr_hcds);
+		if (!ret)
+			vusb->nr_hcds++;
+	}
 	usbfront_wake(vusb->uf, USBFRONT_EV_POLL);
+	return ret;
 }
 
 /**
  * usbfront_vusbs_create - make the controllers that are missing
  * @work: in the channel
+ *
+ * What can't be made is tried again: nobody else would, and the backend says that its
+ * devices are there.
  */
 void usbfront_vusbs_create(struct work_struct *work)
 {
-	struct usbfront *uf = container_of(work, struct usbfront, vusb_work);
-	int i;
+	struct usbfront *uf = container_of(to_delayed_work(work),
+					   struct usbfront, vusb_work);
+	int i, ret;
 
 	for (i = 0; i < USBIF_MAX_VUSB; i++) {
 		struct usbfront_vusb *vusb = READ_ONCE(uf->vusb[i]);
 
-		if (vusb && !vusb->pdev)
-			vusb_create(vusb);
+		if (!vusb || vusb->nr_hcds == USBFRONT_NR_SIDES)
+			continue;
+		ret = vusb_create(vusb);
+		if (!ret)
+			continue;
+		dev_err_ratelimited(uf->dev, "%s: vusb %u: no controller, error %d\n",
+				    uf->name, i, ret);
+		queue_delayed_work(system_long_wq, &uf->vusb_work, CREATE_AGAIN);
 	}
 }
 
