@@ -25,6 +25,8 @@
 #include "inuse.h"
 #include "rules.h"
 
+#define AGAIN_MOST	6U	/* 64 s */
+
 /**
  * struct backend_entry - a backend that has a name
  * @node: in backends
@@ -95,7 +97,24 @@ struct usbback_rule *usbback_rules_find(const char *busid)
 static void rule_queue(struct usbback_rule *rule)
 {
 	lockdep_assert_held(&usbback_rules_lock);
-	queue_work(rules_wq, &rule->work);
+	/* At once, also if it was to be looked at later. */
+	mod_delayed_work(rules_wq, &rule->work, 0);
+}
+
+/**
+ * usbback_rules_try_again - look at a rule once more, later
+ * @rule: rule whose work item runs, and could not do what is wanted
+ *
+ * A second later, and the more often it fails the more rarely.
+ *
+ * Context: under rules_lock
+ */
+void usbback_rules_try_again(struct usbback_rule *rule)
+{
+	lockdep_assert_held(&usbback_rules_lock);
+	queue_delayed_work(rules_wq, &rule->work,
+			   HZ << min(rule->failures, AGAIN_MOST));
+	rule->failures++;
 }
 
 /**
@@ -319,7 +338,9 @@ void usbback_rules_device_added(struct usb_device *udev)
 			if (!own)
 				usbback_rule_claim(rule, udev);
 			rule_queue(rule);
-		} else if (!strcmp(rule->spec.busid, dev_name(&udev->dev))) {
+		} else if (!strcmp(rule->spec.busid, dev_name(&udev->dev)) &&
+			   !rule->grabbing) {
+			/* Else it is the work item that brings us here. */
 			rule_queue(rule);
 		}
 	}
@@ -495,6 +516,7 @@ static void rule_set(struct usbback_rule *rule, const struct usbback_spec *spec)
 	rule->spec = *spec;
 	rule->wanted = true;
 	rule->serial++;
+	rule->failures = 0;
 	usbback_rule_forgive(rule);
 	rule_queue(rule);
 }
@@ -532,7 +554,7 @@ int usbback_rules_new(const struct usbback_spec *spec, char *why)
 		return -ENOMEM;
 	}
 	INIT_LIST_HEAD(&fresh->node);
-	INIT_WORK(&fresh->work, usbback_rule_work);
+	INIT_DELAYED_WORK(&fresh->work, usbback_rule_work);
 
 	mutex_lock(&usbback_rules_lock);
 	err = check_closing(why) ?: check_conflict(spec, false, why);
@@ -606,6 +628,7 @@ int usbback_rules_remove(const struct usbback_spec *spec, char *why)
 	} else {
 		rule->wanted = false;
 		rule->serial++;
+		rule->failures = 0;
 		rule_queue(rule);
 		err = 0;
 	}

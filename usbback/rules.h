@@ -19,6 +19,7 @@
  * @wanted: false once removed
  * @serial: changes with each command
  * @seen: the serial that the work item works for
+ * @failures: in a row, of what is worth another try
  * @grabbing: the device is on its way from the host to us
  * @why: why the device that is there is refused, or empty
  * @refused: that device, if it stays with the host; with a reference
@@ -33,11 +34,12 @@
  */
 struct usbback_rule {
 	struct list_head node;
-	struct work_struct work;
+	struct delayed_work work;
 	struct usbback_spec spec;
 	bool wanted;
 	unsigned int serial;
 	unsigned int seen;
+	unsigned int failures;
 	bool grabbing;
 	char why[USBBACK_WHY_MAX];
 	struct usb_device *refused;
@@ -65,6 +67,7 @@ struct usbback *usbback_rules_get_backend(const char *vm);
 void usbback_rules_put_backend(struct usbback *ub);
 void usbback_rules_queue_vport(const struct usbback_spec *spec,
 			       const struct usbback_rule *but);
+void usbback_rules_try_again(struct usbback_rule *rule);
 void usbback_rules_unplug(struct usbback_dev *bdev,
 			  enum usbif_port_reason reason);
 enum usbif_port_reason usbback_rules_detach_reason(void);

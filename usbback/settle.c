@@ -17,6 +17,7 @@
 #include "rules.h"
 
 #define RESET_TIMEOUT_MS	30000
+#define GIVE_BACK_TRIES		5
 
 /* ---- claims on ports ---- */
 
@@ -173,10 +174,20 @@ static void rule_refuse(struct usbback_rule *rule, struct usb_device *udev,
 		pr_info("%s: refused: %s\n", rule->spec.busid, why);
 }
 
+/* Not for good: the device is still wanted, and tried again. */
+static void rule_postpone(struct usbback_rule *rule, const char *why)
+{
+	rule_refuse(rule, NULL, why);
+	mutex_lock(&usbback_rules_lock);
+	usbback_rules_try_again(rule);
+	mutex_unlock(&usbback_rules_lock);
+}
+
 static void rule_accept(struct usbback_rule *rule)
 {
 	mutex_lock(&usbback_rules_lock);
 	usbback_rule_forgive(rule);
+	rule->failures = 0;
 	mutex_unlock(&usbback_rules_lock);
 }
 
@@ -298,7 +309,9 @@ static void rule_attach(struct usbback_rule *rule)
 		return;
 	err = rule_place(rule, bdev);
 	usbback_dev_put(bdev);
-	if (err)
+	if (err == -ENOMEM)
+		rule_postpone(rule, place_error(err));
+	else if (err)
 		rule_refuse(rule, NULL, place_error(err));
 	else
 		rule_accept(rule);
@@ -367,6 +380,11 @@ static bool rule_grab(struct usbback_rule *rule, struct usb_device *udev)
 
 	if (rule_has_dev(rule, udev) || udev->state == USB_STATE_NOTATTACHED)
 		return true;
+	/* Nobody has it: it was us who failed, or the driver core. */
+	if (!READ_ONCE(udev->dev.driver)) {
+		rule_postpone(rule, "cannot be taken from the host yet");
+		return false;
+	}
 	rule_release_port(rule);
 	rule_refuse(rule, udev, "another device driver keeps it");
 	return false;
@@ -400,13 +418,19 @@ static void rule_take(struct usbback_rule *rule, struct usb_device *udev)
 }
 
 /*
- * Besides a device of ours, one that was enumerated while its port was claimed
- * but stays with the host: it has no configuration, or even no driver.
+ * Enumerated while its port was claimed, or given back without success: it has no
+ * configuration, or even no driver.
  */
+static bool is_left_alone(const struct usb_device *udev)
+{
+	return udev->state != USB_STATE_NOTATTACHED &&
+	       (!READ_ONCE(udev->dev.driver) ||
+		(udev->authorized && !udev->actconfig));
+}
+
 static void give_back(struct usb_device *udev)
 {
-	if (usbback_device_is_ours(udev) || !udev->dev.driver ||
-	    !udev->actconfig)
+	if (usbback_device_is_ours(udev) || is_left_alone(udev))
 		reprobe(udev);
 }
 
@@ -535,18 +559,23 @@ static void rule_settle(struct usbback_rule *rule)
 static void rule_retire(struct usbback_rule *rule)
 {
 	struct usb_device *udev;
+	bool again;
 
 	rule_detach(rule);
 	rule_release_port(rule);
 	udev = usbback_device_find(rule->spec.busid);
 	if (udev)
 		give_back(udev);
+	again = udev && is_left_alone(udev);
 	usb_put_dev(udev);
 
 	mutex_lock(&usbback_rules_lock);
 	usbback_rule_forgive(rule);
+	/* Not for ever: there are devices that the host has no use for. */
+	if (again && !rule->wanted && rule->failures < GIVE_BACK_TRIES)
+		usbback_rules_try_again(rule);
 	if (!rule->wanted && !rule->bdev && !rule->hdev &&
-	    !work_pending(&rule->work)) {
+	    !delayed_work_pending(&rule->work)) {
 		list_del(&rule->node);
 		kfree(rule);
 	}
@@ -559,8 +588,8 @@ static void rule_retire(struct usbback_rule *rule)
  */
 void usbback_rule_work(struct work_struct *work)
 {
-	struct usbback_rule *rule = container_of(work, struct usbback_rule,
-						 work);
+	struct usbback_rule *rule = container_of(to_delayed_work(work),
+						 struct usbback_rule, work);
 	/* What is allocated here may be for the disk that is swapped to. */
 	unsigned int noio = memalloc_noio_save();
 	bool wanted;
