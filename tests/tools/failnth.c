@@ -196,10 +196,20 @@ static bool has_failed(void)
 	return failed;
 }
 
+/*
+ * Memory for what user space has passed is EFAULT to some. A device that was reset and can't
+ * be compared with what it was is enumerated anew by the USB core.
+ */
+static bool is_fit(int error, int (*op)(void))
+{
+	return !error || error == ENOMEM || error == EFAULT ||
+	       (error == ENODEV && op == op_reset);
+}
+
 static int run(int (*op)(void), int (*undo)(void))
 {
 	static unsigned int ends[256];
-	unsigned int n, i;
+	unsigned int n, i, unfit = 0;
 	bool failed;
 	int error;
 
@@ -208,8 +218,10 @@ static int run(int (*op)(void), int (*undo)(void))
 		error = op();
 		failed = has_failed();
 		ends[error < 256 ? error : 255]++;
-		if (error && error != ENOMEM && error != EFAULT)
+		if (!is_fit(error, op)) {
 			printf("allocation %u: %s; ", n, strerror(error));
+			unfit++;
+		}
 		if (!error && undo && undo()) {
 			printf("allocation %u: undoing it: %s\n", n, strerror(errno));
 			return 1;
@@ -227,7 +239,7 @@ static int run(int (*op)(void), int (*undo)(void))
 		if (ends[i])
 			printf(" %s %u", i ? strerrorname_np(i) : "well", ends[i]);
 	printf("\n");
-	return error || n == MOST;
+	return error || unfit || n == MOST;
 }
 
 int main(int argc, char **argv)
