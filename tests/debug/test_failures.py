@@ -3,12 +3,17 @@
 """One allocation after the other fails: F53, F54 of Documentation/reliability.rst.
 
 fail-nth lets the n-th allocation of a task fail, with whatever there is to be
-undone (tests/tools/failnth.c). Then the same must be possible as before, and
-at the end the debug kernel must not know of memory that was lost.
+undone: of the task that asks (tests/tools/failnth.c), and of the workers and
+threads that do what it has asked for (tests/tools/failothers.c). Then the same must
+be possible as before, and at the end the debug kernel must not know of memory
+that was lost.
 """
 
+import re
+import shlex
 import sys
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import kernels  # noqa: E402
@@ -17,12 +22,22 @@ import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from faulted import DEBUG, idle  # noqa: E402
-from gadget import Dummies, child_node, device_node  # noqa: E402
+from gadget import Dummies, child_node, device_node, find_device  # noqa: E402
 from usbif import SYSFS, Loop  # noqa: E402
 from vm import VM  # noqa: E402
 from workload import verified, verify  # noqa: E402
 
 MIB = 8
+USBTEST = "/sys/bus/usb/drivers/usbtest"
+# Workers: of the rules and ports of usbback; those of one processor, which usbcore's
+# hubs and usbfront's controllers have.
+UNBOUND = "kworker/u"
+BOUND = "kworker/0,kworker/1"
+THREADS = "usbback,usbfront"
+# In a row without an allocation that failed: there are no more.
+QUIET = 3
+# So many are tried at most in the long form; others of the kernel's workers allocate, too.
+MOST = 250
 
 
 class Failures:
@@ -70,6 +85,147 @@ class Failures:
         told = [self.fail(f"create /dev/{name}") for name in ("usbback", "usbfront")]
         self.vm.run("usbctl loop again && usbctl drop again", 60)
         return "; ".join(told)
+
+    # ---- what workers and threads do ----
+
+    def others(self, n: int, tasks: str, case: str, arg: str) -> int:
+        """The n-th allocation of each of those tasks fails; how many did."""
+        out = self.vm.run(f"{compile_tool('failothers')} {n} {tasks} {case} "
+                          f"{shlex.quote(arg)}", 120).out
+        match = re.search(r"^failed (\d+) of", out, re.M)
+        assert match, out
+        return int(match[1])
+
+    def steps(self, short: int, step: Callable[[int], tuple[int, str]]) -> str:
+        """Step n = 1, 2... until nothing fails any more; how each was got over."""
+        quiet = total = n = 0
+        ends: dict[str, int] = {}
+        while quiet < QUIET and n < tap.scaled(short, MOST):
+            n += 1
+            failed, end = step(n)
+            total += failed
+            quiet = 0 if failed else quiet + 1
+            if failed:
+                ends[end] = ends.get(end, 0) + 1
+        tap.expect(total, "nothing has failed")
+        return f"{n} times, {total} allocations: " + " ".join(
+            f"{end} {count}" for end, count in sorted(ends.items()))
+
+    def in_guest(self, source: str) -> str:
+        """Command: its driver has the device there."""
+        return f"ls -d {USBTEST}/*:1.0 2>/dev/null | grep -qv '/{source}:'"
+
+    def on_host(self, source: str) -> str:
+        """Command: its driver has it here."""
+        return (f"test -e {USBTEST}/{source}:1.0 && "
+                f"! grep -q '^{source} ' {SYSFS}/grabbed_devices")
+
+    def until(self, condition: str) -> str:
+        """Command: a while, or until that or until a rule is refused."""
+        return (f"for i in $(seq 40); do {{ {condition}; }} && break; "
+                f"grep -q refused {SYSFS}/vports && break; sleep 0.1; done")
+
+    def comes_back(self, source: str, rule: str) -> str:
+        """The rule by itself; the device in the guest too, or else as of a bare one that
+        its hub could not enumerate: after a replug, or with another controller."""
+        self.loop.wait(source, "attached", 30)
+        if self.is_back(source, 30):
+            return "by itself"
+        self.loop.remove(source)
+        self.vm.wait_for(self.on_host(source), 20)
+        self.loop.rule(rule)
+        self.loop.wait(source, "attached", 20)
+        if self.is_back(source, 100):
+            return "plugged in again"
+        self.vm.run(f"usbctl drop {self.loop.NAME}", 60)
+        self.loop.join()
+        self.loop.wait(source, "attached", 20)
+        self.vm.wait_for(self.in_guest(source), 20)
+        return "joined again"
+
+    def is_back(self, source: str, tenths: int) -> bool:
+        """Has the guest a driver for it, soon? If not, that is no failure yet."""
+        return self.vm.run(f"for i in $(seq {tenths}); do {self.in_guest(source)} && exit 0; "
+                           "sleep 0.1; done; exit 1", 60, check=False).rc == 0
+
+    def attach_step(self, n: int, tasks: str, source: str) -> tuple[int, str]:
+        """A device is given to the guest, and then back to the host."""
+        rule = f"{source}:{self.loop.NAME}:0:1"
+        failed = self.others(n, tasks, "run", f"echo {rule} > {SYSFS}/new_vport; "
+                             + self.until(self.in_guest(source)))
+        end = self.comes_back(source, rule)
+        failed += self.others(n, tasks, "run", f"echo {source} > {SYSFS}/remove_vport; "
+                              + self.until(self.on_host(source)))
+        self.vm.wait_for(self.on_host(source), 20)
+        return failed, end
+
+    def with_zero(self, step: Callable[[int, str, str], tuple[int, str]], tasks: str,
+                  short: int, attached: bool) -> str:
+        """Steps with a device, which is as good as new after them."""
+        source = self.dummies.source_sink("zero").source()
+        rule = f"{source}:{self.loop.NAME}:0:1"
+        self.vm.wait_for(self.on_host(source), 20)
+        if attached:
+            self.loop.rule(rule)
+            self.vm.wait_for(self.in_guest(source), 20)
+        told = self.steps(short, lambda n: step(n, tasks, source))
+        if not attached:
+            self.loop.rule(rule)
+        self.loop.wait(source, "attached")
+        usbtest.run(self.vm, find_device(self.vm, "zero", 20, other_than=source), 10)
+        self.loop.clear()
+        self.dummies.clear()
+        idle(self.vm, self.loop.NAME)
+        return told
+
+    def taken(self) -> str:
+        """What the work items of rules and ports allocate, to take and to give back."""
+        return self.with_zero(self.attach_step, UNBOUND, 6, False)
+
+    def enumerated(self) -> str:
+        """What the hub's worker allocates."""
+        return self.with_zero(self.attach_step, BOUND, 6, False)
+
+    def begin_step(self, n: int, tasks: str, source: str) -> tuple[int, str]:
+        """Both ends are made anew, and their session begins."""
+        self.vm.run(f"usbctl drop {self.loop.NAME}", 60)
+        failed = self.others(n, tasks, "join", self.loop.NAME)
+        return failed, self.comes_back(source, f"{source}:{self.loop.NAME}:0:1")
+
+    def begun(self) -> str:
+        """What the channel's threads allocate when a session begins."""
+        return self.with_zero(self.begin_step, THREADS, 4, True)
+
+    def controlled(self) -> str:
+        """What the worker allocates that makes the guest's controller."""
+        return self.with_zero(self.begin_step, BOUND, 6, True)
+
+    def reset_step(self, n: int, tasks: str, source: str) -> tuple[int, str]:
+        """The guest resets the device."""
+        node = device_node(self.vm, find_device(self.vm, "zero", 20, other_than=source))
+        failed = self.others(n, tasks, "reset", node)
+        return failed, self.comes_back(source, f"{source}:{self.loop.NAME}:0:1")
+
+    def renewed(self) -> str:
+        """What the port's worker and the hubs' allocate for a reset."""
+        return self.with_zero(self.reset_step, f"{UNBOUND},{BOUND}", 6, True)
+
+    def sleep_step(self, n: int, tasks: str, source: str) -> tuple[int, str]:
+        """The guest suspends the device, and resumes it."""
+        busid = find_device(self.vm, "zero", 20, other_than=source)
+        power = f"/sys/bus/usb/devices/{busid}/power"
+        failed = self.others(n, tasks, "run", (
+            f"echo {busid}:1.0 > {USBTEST}/unbind; echo 0 > {power}/autosuspend_delay_ms; "
+            f"echo auto > {power}/control; "
+            + self.until(f"grep -q suspended {power}/runtime_status")
+            + f"; echo on > {power}/control; "
+            + self.until(f"grep -q active {power}/runtime_status")))
+        self.vm.run(f"echo {busid}:1.0 > {USBTEST}/bind", check=False)
+        return failed, self.comes_back(source, f"{source}:{self.loop.NAME}:0:1")
+
+    def suspended(self) -> str:
+        """What workers allocate to suspend and to resume."""
+        return self.with_zero(self.sleep_step, f"{UNBOUND},{BOUND}", 6, True)
 
     def loaded(self) -> str:
         """Modules are loaded; the last case, as the kernel itself has to say
@@ -122,8 +278,15 @@ class Failures:
 
 
 CASES = (("rules", 53, Failures.rules), ("attached", 53, Failures.attached),
+         ("taken by workers", 53, Failures.taken),
+         ("begun by threads", 53, Failures.begun),
+         ("controlled by workers", 53, Failures.controlled),
+         ("enumerated by workers", 53, Failures.enumerated),
+         ("reset by workers", 53, Failures.renewed),
+         ("suspended by workers", 53, Failures.suspended),
          ("channels", 53, Failures.channels), ("used", 53, Failures.used),
          ("threads", 54, Failures.threads), ("modules", 53, Failures.loaded))
+SHORT = CASES[:5]
 
 
 def main() -> None:
@@ -132,7 +295,7 @@ def main() -> None:
         vm = t.vm(VM("failures", kernels.DEBUG, memory=512, smp=2,
                      boot_timeout=240))
         failures = Failures(vm)
-        for name, number, case in CASES if tap.LONG else CASES[:1]:
+        for name, number, case in CASES if tap.LONG else SHORT:
             t.case(f"F{number} {titles.get(number)}: {name}", case, failures)
 
 
