@@ -459,7 +459,7 @@ int usbback_buffer_init(struct usbback *ub)
 		return -ENOMEM;
 	for (i = 0; i < full; i++) {
 		reserve->chunks[i] = alloc_pages(GFP_KERNEL | __GFP_ZERO,
-						USBBACK_CHUNK_ORDER);
+						 USBBACK_CHUNK_ORDER);
 		if (!reserve->chunks[i]) {
 			usbback_buffer_fini(ub);
 			return -ENOMEM;
