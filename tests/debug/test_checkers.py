@@ -63,8 +63,9 @@ def blind(vm: VM) -> str:
 
 def main() -> None:
     with Suite() as suite:
+        # It has to live on with each of them.
         vm = suite.vm(VM("faults", kernels.DEBUG, memory=384,
-                         boot_timeout=240))
+                         boot_timeout=240, cmdline="panic_on_warn=0"))
         vm.put("/tmp/faults.ko", module(Path(os.environ["TMPDIR"])).read_bytes())
         suite.case("lost memory", lost, vm)
         for how, regex in LOGGED:

@@ -15,7 +15,7 @@ import kernels  # noqa: E402
 import tap  # noqa: E402
 from vm import VM  # noqa: E402
 
-SECONDS = tap.scaled(60, 1200)
+SECONDS = tap.scaled(120, 1200)
 
 
 def fuzzed(t: tap.Suite, side: guided.Side) -> str:

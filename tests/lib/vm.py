@@ -91,7 +91,7 @@ CMDLINE = ("console=ttyS0 panic=-1 mitigations=off nokaslr loglevel=7 "
 # A table that runs full ends the checks. KASAN alone takes an eighth of the
 # memory and, with what it does not give back at once, about as much again as
 # is in use.
-DEBUG_CMDLINE = "dma_debug_entries=65536"
+DEBUG_CMDLINE = "dma_debug_entries=65536 panic_on_warn=1"
 DEBUG_MEMORY = 2.5
 
 
