@@ -24,6 +24,7 @@
 #define IMPATIENT_DELAY		msecs_to_jiffies(20)
 #define IMPATIENT_TIME		(2 * HZ)
 #define CLOSE_TIMEOUT		(2 * HZ)
+#define ANSWER_TIMEOUT		(10 * HZ)
 #define RETRY_FIRST		(2 * HZ)
 #define RETRY_MOST		(60 * HZ)
 #define HANDSHAKE_PAUSE		msecs_to_jiffies(100)
@@ -234,6 +235,7 @@ static void look_down(struct usbfront *uf)
 	usbif_word_write_release(&uf->front->nonce, uf->nonce);
 	write_state(uf, USBIF_FRONT_CONNECT);
 	set_state(uf, USBFRONT_CONNECTING);
+	uf->connect_at = jiffies + ANSWER_TIMEOUT;
 }
 
 static void session_begin(struct usbfront *uf)
@@ -272,9 +274,12 @@ static void session_begin(struct usbfront *uf)
 static void look_connecting(struct usbfront *uf)
 {
 	u32 state = usbif_word_read_acquire(&uf->back->state);
+	bool is_mine = usbif_word_read(&uf->back->session_nonce) == uf->nonce;
 
+	/* A nonce that is taken for that of a guest before us gets no answer, ever. */
 	if (usbif_word_read(&uf->back->nonce) != uf->back_nonce ||
-	    state == USBIF_BACK_NONE || state == USBIF_BACK_CLOSED) {
+	    state == USBIF_BACK_NONE || state == USBIF_BACK_CLOSED ||
+	    (!is_mine && time_after(jiffies, uf->connect_at))) {
 		write_state(uf, USBIF_FRONT_NONE);
 		set_state(uf, USBFRONT_DOWN);
 		uf->connect_at = jiffies + HANDSHAKE_PAUSE;

@@ -8,6 +8,7 @@ last bit, and it can be told to lie, to be silent and to die.
 
 import re
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
@@ -330,6 +331,19 @@ def comes_and_goes(peer: Peer) -> None:
     peer.compare(peer.node())
 
 
+def snubbed(peer: Peer) -> str:
+    """A backend that takes a guest for the one before, which is dead, gives no answer:
+    the guest comes with another nonce."""
+    peer.tell("snub 1")
+    since = peer.vm.mark()
+    peer.tell("restart")
+    peer.vm.wait_for("! ls /dev/sd? 2> /dev/null")
+    began = time.monotonic()
+    peer.vm.wait_log(r": session \d+, ", 40, since)
+    peer.compare(peer.node())
+    return f"{time.monotonic() - began:.0f} s"
+
+
 def mapping_outlives(peer: Peer) -> None:
     """Memory that user space has from a device may be there longer than the
     module."""
@@ -377,7 +391,7 @@ CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
          idle_input, pulled_out, replugged_at_once, hub_driver, root_hubs,
          resets, suspends, failing, late_answers, behind_the_lost,
          behind_the_half, silence, silence_at_reset, storm, lies, forgives,
-         comes_and_goes, mapping_outlives, rmmod_under_load, killed]
+         comes_and_goes, snubbed, mapping_outlives, rmmod_under_load, killed]
 
 
 def main() -> None:

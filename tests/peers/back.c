@@ -251,7 +251,10 @@ static void session_look(struct back *b)
 
 	if (b->state == USBIF_BACK_CLOSED)
 		return;
-	if (state == USBIF_FRONT_CONNECT && nonce && nonce != b->front_nonce) {
+	if (b->is_snubbing && state == USBIF_FRONT_CONNECT && nonce != b->front_nonce) {
+		b->front_nonce = nonce;
+		b->is_snubbing = false;
+	} else if (state == USBIF_FRONT_CONNECT && nonce && nonce != b->front_nonce) {
 		session_begin(b, nonce);
 		fprintf(stderr, "session %u\n", b->session);
 	} else if (b->state == USBIF_BACK_CONNECTED &&

@@ -69,6 +69,7 @@ struct back {
 	bool is_deaf;		/* take nothing from the ring */
 	bool is_old;		/* the same until the next session: its indices are old */
 	bool is_stubborn;	/* end no transfer, no cancel */
+	bool is_snubbing;	/* take the next nonce for that of somebody dead */
 	unsigned int spared;	/* cancels that it answers all the same */
 	bool quiet_bell;
 	u32 next_lie;		/* enum back_lie for the next completion */
