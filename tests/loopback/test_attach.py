@@ -194,8 +194,8 @@ class Cases(LoopCases):
     # ---- hostile devices
 
     def malformed(self) -> str:
-        """Descriptors that cannot be: the host refuses the device, or the guest does,
-        or both have it; nothing else happens, and the next one in its place works."""
+        """Descriptors that cannot be: the host refuses the device, or the guest does, or
+        nobody; nothing else happens, and the next one in its place works."""
         usbip.prepare(self.vm)
         out = self.vm.run(f"{usbip.compile_device('usbip_faulty')} malformed").out
         refused: dict[str, list[str]] = {}

@@ -142,9 +142,7 @@ def dead_at_probe(peer: Sleeper) -> str:
 
 
 def dies(peer: Sleeper) -> str:
-    """It is killed while everything sleeps, with a port that is suspended by itself, as
-    those of USB 3 are; others follow their hub."""
-    peer.disk("super")
+    """It is killed while everything sleeps."""
     peer.tell(f"die {LIFE}")
     took = peer.asleep()
     tap.expect_equal(peer.job.wait(10), 137, "end of the backend")
