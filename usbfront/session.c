@@ -151,14 +151,20 @@ static void stay_away(struct usbfront *uf)
 	uf->retry_at = jiffies + uf->retry_delay;
 }
 
+/* Whoever was asked for a session gives none. */
+static void ask_anew(struct usbfront *uf)
+{
+	write_state(uf, USBIF_FRONT_NONE);
+	set_state(uf, USBFRONT_DOWN);
+	uf->connect_at = jiffies + HANDSHAKE_PAUSE;
+}
+
 static void session_lost(struct usbfront *uf, const char *why)
 {
 	dev_info_ratelimited(uf->dev, "%s: session ended: %s\n", uf->name, why);
 	session_end(uf);
 	usbif_word_write(&uf->front->session, 0);
-	write_state(uf, USBIF_FRONT_NONE);
-	set_state(uf, USBFRONT_DOWN);
-	uf->connect_at = jiffies + HANDSHAKE_PAUSE;
+	ask_anew(uf);
 }
 
 static void session_broken(struct usbfront *uf)
@@ -280,9 +286,7 @@ static void look_connecting(struct usbfront *uf)
 	if (usbif_word_read(&uf->back->nonce) != uf->back_nonce ||
 	    state == USBIF_BACK_NONE || state == USBIF_BACK_CLOSED ||
 	    (!is_mine && time_after(jiffies, uf->connect_at))) {
-		write_state(uf, USBIF_FRONT_NONE);
-		set_state(uf, USBFRONT_DOWN);
-		uf->connect_at = jiffies + HANDSHAKE_PAUSE;
+		ask_anew(uf);
 		return;
 	}
 	/*
@@ -372,7 +376,7 @@ void usbfront_session_drop(struct usbfront *uf, bool is_peer_gone)
 		session_lost(uf, is_peer_gone ? "backend is gone" :
 			     "restored from an image");
 	else if (uf->state == USBFRONT_CONNECTING)
-		set_state(uf, USBFRONT_DOWN);
+		ask_anew(uf);
 }
 
 /**

@@ -19,7 +19,8 @@
  *
  * Taken for granted: a nonce that is chosen anew is none that anybody remembers; each side
  * looks again, by a doorbell or its timer (heartbeat.pml); usbback has looked once since it
- * was told that a guest is dead when the next one writes its nonce. Stores are seen in their
+ * was told that a guest is dead when the next one writes its nonce (if not, that one is
+ * refused, and usbfront comes with another one in ten seconds, which is not here). Stores are seen in their
  * order (session.pml). Left out: layout, ports, rings, limits on the number of handshakes.
  *
  * What the code does against it is left out with
