@@ -101,13 +101,19 @@ static void change_nothing(struct back *b, unsigned int ms)
 	}
 }
 
+/* Too fast for a session at first, then as soon as there is one. */
 static void restart_always(struct back *b, unsigned int ms)
 {
-	u64 end = now_us() + ms * 1000ull;
+	u64 begin = now_us(), end = begin + ms * 1000ull;
 
 	while (now_us() < end) {
+		bool is_patient = now_us() > begin + ms * 1000ull / 4;
+
 		back_start(b);
-		back_look(b);
+		do {
+			back_look(b);
+		} while (is_patient && b->state != USBIF_BACK_CONNECTED &&
+			 now_us() < end);
 	}
 }
 
