@@ -155,6 +155,24 @@ static void cancels_at_once(void)
 
 /* ---- resets ---- */
 
+/* Sixteen at once, then four a second: the host's USB core may log each of them. */
+static void failing_settings(void)
+{
+	struct usbif_request req = front_req(&sink, 8, USBIF_OP_SET_INTERFACE);
+	struct usbif_response rsp = { 0 };
+	u64 begun = now_ms();
+	unsigned int i;
+
+	req.arg1 = 77;
+	for (i = 0; i < 22; i++) {
+		front_submit(&f, &req);
+		check(front_wait(&f, 8, &rsp, PROMPT_MS) && rsp.status,
+		      "setting %u: %u", i, rsp.status);
+	}
+	begun = now_ms() - begun;
+	check(begun >= 4 * 250, "22 settings fail in %u ms", (unsigned int)begun);
+}
+
 /* Four a second; and no other port waits. */
 static void many_resets(void)
 {
@@ -184,6 +202,7 @@ static void many_resets(void)
 	check(slowest < 1000, "another port waited for %u ms",
 	      (unsigned int)slowest);
 	configure(&disk);
+	failing_settings();
 }
 
 static void nested_resets(void)
