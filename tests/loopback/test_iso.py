@@ -156,8 +156,9 @@ class Host:
 
     def route_sound(self) -> str:
         """The card is routed, and bound by its driver on the far side."""
-        busid = self.vm.run("cd /sys/bus/usb/devices && grep -l Audio */product "
-                            "| cut -d/ -f1").out.strip()
+        # Its controller has just got a driver.
+        busid = self.vm.wait_for("cd /sys/bus/usb/devices && grep -l Audio */product "
+                                 "| cut -d/ -f1 | grep .", 20).out.strip()
         self.loop.rule(f"{busid}:{self.loop.NAME}:0:9")
         self.loop.wait(busid, "attached")
         return busid
