@@ -163,7 +163,7 @@ def off(peer: Sleeper) -> str:
 CASES = ((104, well), (104, deaf), (104, deaf_at_probe), (104, deaf_in_ram), (108, dead),
          (108, dead_at_probe), (108, dies), (104, deaf_in_use), (104, off))
 # Of a short run.
-TYPICAL = (deaf, dies, off)
+TYPICAL = (dies, off)
 
 
 def main() -> None:

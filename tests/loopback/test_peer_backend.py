@@ -290,6 +290,8 @@ def storm(peer: Peer) -> str:
 def lies(peer: Peer) -> None:
     """Each violation ends the session, once; the next one is as good as new."""
     for number, what in LIES.items():
+        if number % 3 and not tap.LONG:
+            continue
         before = peer.count("broken")
         said = peer.complaints()
         peer.tell(f"lie {number}")
