@@ -168,13 +168,16 @@ class Failures:
         if attached:
             self.loop.rule(rule)
             self.vm.wait_for(self.in_guest(source), 20)
-        told = self.steps(short, lambda n: step(n, tasks, source))
-        if not attached:
-            self.loop.rule(rule)
-        self.loop.wait(source, "attached")
-        usbtest.run(self.vm, find_device(self.vm, "zero", 20, other_than=source), 10)
-        self.loop.clear()
-        self.dummies.clear()
+        try:
+            told = self.steps(short, lambda n: step(n, tasks, source))
+            if not attached:
+                self.loop.rule(rule)
+            self.loop.wait(source, "attached")
+            self.vm.wait_for(self.in_guest(source), 20)
+            usbtest.run(self.vm, find_device(self.vm, "zero", 20, other_than=source), 10)
+        finally:
+            self.loop.clear()
+            self.dummies.clear()
         idle(self.vm, self.loop.NAME)
         return told
 

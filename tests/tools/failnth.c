@@ -198,12 +198,14 @@ static bool has_failed(void)
 
 /*
  * Memory for what user space has passed is EFAULT to some. A device that was reset and can't
- * be compared with what it was is enumerated anew by the USB core.
+ * be compared with what it was is enumerated anew by the USB core. A device that has got no
+ * name for lack of memory is invalid to the driver core.
  */
 static bool is_fit(int error, int (*op)(void))
 {
 	return !error || error == ENOMEM || error == EFAULT ||
-	       (error == ENODEV && op == op_reset);
+	       (error == ENODEV && op == op_reset) ||
+	       (error == EINVAL && op == op_create);
 }
 
 static int run(int (*op)(void), int (*undo)(void))
