@@ -259,7 +259,8 @@ def run(t: tap.Suite, series: str) -> None:
     cases = Cases(vm, loop)
     for case in (cases.bound, cases.depth, cases.resets, cases.unplugged,
                  cases.rule_removed, cases.rebound, cases.front_gone,
-                 cases.long_commands, cases.high_speed, cases.no_streams):
+                 cases.long_commands, *([cases.high_speed, cases.no_streams]
+                                        if tap.LONG else [])):
         if t.case(f"{series}: {case.__name__}", case):
             t.case(f"{series}: nothing is left of {case.__name__}", cases.end)
         else:
