@@ -495,8 +495,12 @@ int usbfront_hub_status_data(struct usb_hcd *hcd, char *buf)
 		if (priv->vusb->port[i].hport[priv->side].change)
 			changed |= BIT(i + 1);
 	spin_unlock_irqrestore(&uf->lock, flags);
-	if (!changed)
+	if (!changed) {
+		clear_bit(HCD_FLAG_POLL_RH, &hcd->flags);
 		return 0;
+	}
+	/* The hub driver forgets a change that it has no memory to look at. */
+	set_bit(HCD_FLAG_POLL_RH, &hcd->flags);
 	buf[0] = changed;
 	buf[1] = changed >> 8;
 	return 2;
