@@ -112,6 +112,19 @@ void front_drop(const char *name)
 	close(dev);
 }
 
+static const struct front *mortal;
+
+static void drop(void)
+{
+	front_drop(mortal->name);
+}
+
+void front_drop_at_exit(const struct front *f)
+{
+	mortal = f;
+	atexit(drop);
+}
+
 void front_gone(const char *name)
 {
 	struct usbif_ioc_peer arg = {

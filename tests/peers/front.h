@@ -48,6 +48,8 @@ void front_open(struct front *f, const char *name, u64 size);
 void front_open_pci(struct front *f, const char *dir);
 /* Tells usbback to end the channel. */
 void front_drop(const char *name);
+/* The same when the program ends, however it does. */
+void front_drop_at_exit(const struct front *f);
 /* Tells it that the guest is dead. */
 void front_gone(const char *name);
 /* Waits until the backend's page is good, asks for a session and runs it. */

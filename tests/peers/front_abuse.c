@@ -517,13 +517,6 @@ static void wraps(const char *file)
 	result(i == 64, "indices wrap at 2^32", i, 64);
 }
 
-static const char *name;
-
-static void drop(void)
-{
-	front_drop(name);
-}
-
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -531,10 +524,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	printf("TAP version 13\n");
-	name = argv[1];
-	front_open(&f, name, REGION);
+	front_open(&f, argv[1], REGION);
 	f.features = USBIF_F_STREAMS;
-	atexit(drop);
+	front_drop_at_exit(&f);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);
 	still_good("a good request");

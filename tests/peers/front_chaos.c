@@ -23,7 +23,6 @@
 
 static struct front f;
 static struct front_dev dev;
-static const char *name;
 
 struct slot {
 	bool live;
@@ -434,11 +433,6 @@ static void step(void)
 	}
 }
 
-static void drop(void)
-{
-	front_drop(name);
-}
-
 int main(int argc, char **argv)
 {
 	u64 end;
@@ -447,12 +441,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: front_chaos NAME SECONDS [SEED]\n");
 		return 2;
 	}
-	name = argv[1];
 	seed = argc > 3 ? strtoull(argv[3], NULL, 0) : now_ms();
 	seed |= 1;
 	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
-	front_open(&f, name, REGION);
-	atexit(drop);
+	front_open(&f, argv[1], REGION);
+	front_drop_at_exit(&f);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);
 	configured = true;

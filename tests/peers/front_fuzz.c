@@ -19,7 +19,6 @@
 
 static struct front f;
 static struct front_dev dev;
-static const char *name;
 static atomic_bool stop, scribble;
 static unsigned long sent, sessions;
 
@@ -177,11 +176,6 @@ static void run(u64 *seed, u64 end)
 	}
 }
 
-static void drop(void)
-{
-	front_drop(name);
-}
-
 int main(int argc, char **argv)
 {
 	pthread_t thread;
@@ -191,14 +185,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: front_fuzz NAME SECONDS [SEED]\n");
 		return 2;
 	}
-	name = argv[1];
 	seed = (argc > 3 ? strtoull(argv[3], NULL, 0) : now_ms()) | 1;
 	seed2 = seed * 7919;
 	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
-	front_open(&f, name, REGION);
+	front_open(&f, argv[1], REGION);
 	f.features = USBIF_F_ISO | USBIF_F_STREAMS | USBIF_F_SUSPEND |
 		     USBIF_F_FRAME;
-	atexit(drop);
+	front_drop_at_exit(&f);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);
 	if (pthread_create(&thread, NULL, scribbler, &seed2))
@@ -209,8 +202,8 @@ int main(int argc, char **argv)
 	pthread_join(thread, NULL);
 
 	/* A sane one, on a new region. */
-	front_drop(name);
-	front_open(&f, name, REGION);
+	front_drop(f.name);
+	front_open(&f, argv[1], REGION);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);
 	front_read_sectors(&dev, 0, 8, 100);

@@ -322,13 +322,6 @@ static void run(unsigned int number)
 	fflush(stdout);
 }
 
-static const char *name;
-
-static void drop(void)
-{
-	front_drop(name);
-}
-
 int main(int argc, char **argv)
 {
 	unsigned int number;
@@ -347,10 +340,9 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "pci")) {
 		front_open_pci(&f, argv[2]);
 	} else {
-		name = argv[1];
 		debug_dir = argv[2];
-		front_open(&f, name, REGION);
-		atexit(drop);
+		front_open(&f, argv[1], REGION);
+		front_drop_at_exit(&f);
 	}
 	f.features = FEATURES;
 	ready();

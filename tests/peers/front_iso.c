@@ -26,7 +26,6 @@
 static struct front f;
 static struct front_dev dev;
 static unsigned int number, failed;
-static const char *name;
 
 static void result(bool good, const char *what, unsigned int got)
 {
@@ -288,11 +287,6 @@ static void without_feature(void)
 	expect("nor the frame number", &req, USBIF_ST_UNSUPPORTED);
 }
 
-static void drop(void)
-{
-	front_drop(name);
-}
-
 int main(int argc, char **argv)
 {
 	struct usbif_request req;
@@ -302,10 +296,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	printf("TAP version 13\n");
-	name = argv[1];
-	front_open(&f, name, REGION);
+	front_open(&f, argv[1], REGION);
 	f.features = USBIF_F_ISO | USBIF_F_FRAME;
-	atexit(drop);
+	front_drop_at_exit(&f);
 	front_connect(&f);
 	configure();
 	long_request();

@@ -56,7 +56,6 @@ enum { DISK, SINK, STREAM, NR_DEVS };
 
 static struct front f;
 static struct front_dev devs[NR_DEVS];
-static const char *name;
 static unsigned long sent;
 static bool is_live[FIRST_ID + NR_IDS];
 /* The table that was written last. */
@@ -392,19 +391,13 @@ static void check(void)
 	write_good_tables();
 }
 
-static void drop(void)
-{
-	front_drop(name);
-}
-
 /* The thread that makes the channel is the one whose coverage it is: cover_open(). */
 static void make(const char *channel)
 {
-	name = channel;
-	front_open(&f, name, REGION);
+	front_open(&f, channel, REGION);
 	f.features = USBIF_F_ISO | USBIF_F_STREAMS | USBIF_F_SUSPEND |
 		     USBIF_F_FRAME;
-	atexit(drop);
+	front_drop_at_exit(&f);
 }
 
 static const struct guided side = {

@@ -12,13 +12,6 @@
 #define MOST_SECTORS	2048	/* 1 MiB */
 #define REGION		(16u << 20)
 
-static const char *name;
-
-static void drop(void)
-{
-	front_drop(name);
-}
-
 static void copy_out(struct front_dev *dev, unsigned int lba, unsigned int count)
 {
 	unsigned int part;
@@ -42,11 +35,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: front_sector NAME LBA COUNT [TIMES]\n");
 		return 2;
 	}
-	name = argv[1];
 	times = argc > 4 ? atoi(argv[4]) : 1;
-	front_open(&f, name, REGION);
-	atexit(drop);
-	fprintf(stderr, "channel %s\n", name);
+	front_open(&f, argv[1], REGION);
+	front_drop_at_exit(&f);
+	fprintf(stderr, "channel %s\n", f.name);
 	front_connect(&f);
 	fprintf(stderr, "session %u\n", f.session);
 	front_enumerate(&dev, &f, 0, 1);

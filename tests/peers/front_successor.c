@@ -14,13 +14,6 @@
 #define REGION		(4u << 20)
 #define DATA_BLOCK	16
 
-static const char *name;
-
-static void drop(void)
-{
-	front_drop(name);
-}
-
 static void say(const char *word, unsigned int number)
 {
 	printf("%s %u\n", word, number);
@@ -37,9 +30,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: front_successor NAME\n");
 		return 2;
 	}
-	name = argv[1];
-	front_open(&f, name, REGION);
-	atexit(drop);
+	front_open(&f, argv[1], REGION);
+	front_drop_at_exit(&f);
 	front_connect(&f);
 	front_enumerate(&dev, &f, 0, 1);
 	req = front_control(&dev, 5, 0x40, SET_MODE, MODE_CLING, 0, 0, 0);
@@ -52,7 +44,7 @@ int main(int argc, char **argv)
 	usbif_word_write_release(&f.page->state, USBIF_FRONT_CLOSING);
 	front_kick(&f);
 	usleep(300 * 1000);
-	front_gone(name);
+	front_gone(f.name);
 	usleep(300 * 1000);
 	front_ask(&f);
 	say("asking", f.session);
