@@ -281,10 +281,8 @@ static bool thread_turn(struct usbfront *uf)
 	if (uf->is_running) {
 		if (!list_empty(&uf->restarts))
 			usbfront_send_restarts(uf);
-		if (uf->nr_resets_due)
-			usbfront_send_resets(uf);
-		if (uf->nr_power_due)
-			usbfront_send_power(uf);
+		if (uf->nr_resets_due || uf->nr_power_due)
+			usbfront_ports_send(uf);
 		usbif_word_write(&uf->front->heartbeat, ++uf->heartbeat);
 	}
 	kick_batch(uf);

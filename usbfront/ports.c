@@ -486,8 +486,10 @@ void usbfront_ports_clear(struct usbfront *uf)
 	spin_unlock_irq(&uf->lock);
 }
 
-static void send_reset(struct usbfront *uf, struct usbfront_port *port)
+static void send_reset(struct usbfront_port *port)
 {
+	struct usbfront *uf = port->vusb->uf;
+
 	if (!port->is_reset_due || port->reset)
 		return;
 	if (port->epoch)
@@ -500,20 +502,22 @@ static void send_reset(struct usbfront *uf, struct usbfront_port *port)
 }
 
 /**
- * usbfront_send_resets - send the port resets that are due
+ * usbfront_ports_send - send the resets, suspends and resumes that are due
  * @uf: channel
  */
-void usbfront_send_resets(struct usbfront *uf)
+void usbfront_ports_send(struct usbfront *uf)
 {
 	unsigned long flags;
 	int v, p;
 
 	spin_lock_irqsave(&uf->lock, flags);
-	for (v = 0; v < USBIF_MAX_VUSB && uf->nr_resets_due; v++) {
+	for (v = 0; v < USBIF_MAX_VUSB; v++) {
 		if (!uf->vusb[v] || !uf->is_running)
 			continue;
-		for (p = 0; p < USBIF_MAX_PORTS; p++)
-			send_reset(uf, &uf->vusb[v]->port[p]);
+		for (p = 0; p < USBIF_MAX_PORTS; p++) {
+			send_reset(&uf->vusb[v]->port[p]);
+			usbfront_port_send_power(&uf->vusb[v]->port[p]);
+		}
 	}
 	spin_unlock_irqrestore(&uf->lock, flags);
 }

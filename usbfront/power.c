@@ -75,10 +75,16 @@ void usbfront_power_clear(struct usbfront_port *port)
 	wake_up_all(&uf->power_wait);
 }
 
-static void port_send(struct usbfront *uf, struct usbfront_port *port)
+/**
+ * usbfront_port_send_power - send what a port wants, if anything
+ * @port: port
+ */
+void usbfront_port_send_power(struct usbfront_port *port)
 {
+	struct usbfront *uf = port->vusb->uf;
 	bool sleep = port->wants_sleep;
 
+	lockdep_assert_held(&uf->lock);
 	if (!port->is_power_due)
 		return;
 	if (sleep != port->is_asleep) {
@@ -92,25 +98,6 @@ static void port_send(struct usbfront *uf, struct usbfront_port *port)
 	port->is_power_due = false;
 	uf->nr_power_due--;
 	wake_up_all(&uf->power_wait);
-}
-
-/**
- * usbfront_send_power - send what ports want
- * @uf: channel
- */
-void usbfront_send_power(struct usbfront *uf)
-{
-	unsigned long flags;
-	int v, p;
-
-	spin_lock_irqsave(&uf->lock, flags);
-	for (v = 0; v < USBIF_MAX_VUSB && uf->nr_power_due; v++) {
-		if (!uf->vusb[v] || !uf->is_running)
-			continue;
-		for (p = 0; p < USBIF_MAX_PORTS; p++)
-			port_send(uf, &uf->vusb[v]->port[p]);
-	}
-	spin_unlock_irqrestore(&uf->lock, flags);
 }
 
 /**

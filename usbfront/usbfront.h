@@ -681,6 +681,7 @@ const char *usbfront_state_name(enum usbfront_state state);
 
 /* ports.c */
 void usbfront_ports_look(struct usbfront *uf);
+void usbfront_ports_send(struct usbfront *uf);		/* takes the lock */
 void usbfront_ports_clear(struct usbfront *uf);
 void usbfront_ports_reset(struct usbfront *uf);
 void usbfront_port_sync(struct usbfront_port *port);
@@ -732,7 +733,6 @@ void usbfront_ep_restart_due(struct usbfront *uf, struct usbfront_ep *uep);
 void usbfront_ep_forget_restart(struct usbfront_ep *uep);
 void usbfront_feed_waiting(struct usbfront *uf);	/* takes the lock */
 void usbfront_send_restarts(struct usbfront *uf);	/* takes the lock */
-void usbfront_send_resets(struct usbfront *uf);		/* takes the lock */
 void usbfront_push(struct usbfront *uf, const struct usbif_request *wire);
 bool usbfront_ep_can_wait(const struct usbfront *uf, struct usbfront_ep *uep);
 bool usbfront_kick_prepare(struct usbfront *uf);
