@@ -517,11 +517,11 @@ static void rule_settle_on(struct usbback_rule *rule, struct usb_device *hdev)
 	if (why && rule->given && rule->hdev == hdev) {
 		why = "is a hub, where a guest had its device";
 		keep = true;
-	}
-	if (why && !keep)
+	} else if (why) {
 		usbback_rule_unclaim(rule);
-	else if (!why && (!udev || rule->refused != udev))
+	} else if (!udev || rule->refused != udev) {
 		err = usbback_rule_claim(rule, hdev);
+	}
 	mutex_unlock(&usbback_rules_lock);
 	usb_unlock_device(hdev);
 
