@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 import kernels  # noqa: E402
 import tap  # noqa: E402
 import usbip  # noqa: E402
-from emulated import Emulated, source  # noqa: E402
+from emulated import Emulated  # noqa: E402
 from faulted import settled, tool  # noqa: E402
 from gadget import (Dummies, Gadget, child_node, device_node,  # noqa: E402
                     find_device, load_drivers)
@@ -129,8 +129,7 @@ class Cases(LoopCases):
 
     def became_hub(self) -> None:
         """A guest's device that comes back as a hub is not the host's for that."""
-        Emulated(self.vm, "mouse", "usb-mouse", port="1")
-        busid = source(self.vm, "/sys/devices/pci*", "mouse")
+        busid = Emulated(self.vm, "mouse", "usb-mouse", port="1").source()
         self.loop.rule(f"{busid}:loop:0:6")
         self.loop.wait(busid, "attached")
         self.vm.device_del("mouse")
