@@ -65,6 +65,9 @@ void usbback_dev_power_exit(struct usbback_dev *bdev);
 int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg);
 int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg);
 
+/* streams.c */
+void usbback_streams_restore(struct usbback_dev *bdev);
+
 /* A device or hub by its name, with a reference, or NULL. */
 struct usb_device *usbback_device_find(const char *name);
 bool usbback_device_is_ours(const struct usb_device *udev);

@@ -246,6 +246,7 @@ int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg)
 
 	if (!bdev)
 		return 0;
+	usbback_streams_restore(bdev);
 	woken = test_and_clear_bit(USBBACK_DEV_ASLEEP, &bdev->power);
 	if (woken)
 		pm_runtime_get_noresume(&udev->dev);

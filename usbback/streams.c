@@ -8,11 +8,13 @@
  * endpoint is active and the operation's gate keeps new ones back.
  *
  * Streams are freed before the device is reset or gets another setting or
- * configuration: host controllers do that too, but complain.
+ * configuration: host controllers do that too, but complain. A device that lost power
+ * while the host slept was reset by the USB core, and gets those it had again.
  */
 #include <linux/usb.h>
 #include <linux/usb/hcd.h>
 #include "backend.h"
+#include "device.h"
 
 /* Rings in the host's memory, 8 KiB each for xHCI: a guest gets no more of them. */
 #define MAX_STREAMS	256u
@@ -184,4 +186,58 @@ bool usbback_streams_free(struct usbback_port *port, u32 mask)
 	usbback_streams_forget(port, mask);
 	spin_unlock_irq(&port->ub->lock);
 	return n;
+}
+
+static u32 streams_of(struct usbback_dev *bdev, unsigned int index)
+{
+	u32 nr = 0;
+
+	spin_lock_irq(&bdev->port_lock);
+	if (bdev->on) {
+		spin_lock(&bdev->on->ub->lock);
+		nr = bdev->on->eps[index].streams;
+		spin_unlock(&bdev->on->ub->lock);
+	}
+	spin_unlock_irq(&bdev->port_lock);
+	return nr;
+}
+
+static void set_streams(struct usbback_dev *bdev, unsigned int index, u32 nr)
+{
+	spin_lock_irq(&bdev->port_lock);
+	if (bdev->on) {
+		spin_lock(&bdev->on->ub->lock);
+		bdev->on->eps[index].streams = nr;
+		spin_unlock(&bdev->on->ub->lock);
+	}
+	spin_unlock_irq(&bdev->port_lock);
+}
+
+/**
+ * usbback_streams_restore - allocate what a reset while resuming has freed
+ * @bdev: device that is being resumed; its port's gates are closed, nothing is active
+ *
+ * Endpoints whose streams can't be had again have none: the guest's driver is told so
+ * by its next request, and resets the device.
+ *
+ * Context: process
+ */
+void usbback_streams_restore(struct usbback_dev *bdev)
+{
+	struct usb_interface *intf = any_interface(bdev->udev);
+	struct usb_host_endpoint *hep;
+	unsigned int i;
+	int ret;
+	u32 nr;
+
+	for (i = 0; i < USBBACK_EPS; i++) {
+		nr = streams_of(bdev, i);
+		hep = nr ? endpoint_of(bdev->udev, i) : NULL;
+		if (!nr || (hep && hep->streams))
+			continue;
+		ret = hep && intf && may_have_streams(hep) ?
+		      usb_alloc_streams(intf, &hep, 1, nr, GFP_NOIO) : -ENOENT;
+		if (ret < (int)nr)
+			set_streams(bdev, i, max(ret, 0));
+	}
 }

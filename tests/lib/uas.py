@@ -32,13 +32,13 @@ class Disk:
         self.image = Path(vm.share) / "disk.img"
         self.busid = ""
 
-    def plug(self) -> None:
+    def plug(self, port: str = "1") -> None:
         """Plug it in, with random octets on it."""
         self.image.write_bytes(os.urandom(MIB << 20))
         self.vm.qmp("blockdev-add", driver="file", node_name="disk",
                     filename=str(self.image))
         self.vm.device_add("usb-uas", id="uas", bus=f"{self.bus}.0",
-                           serial=SERIAL, port="1")
+                           serial=SERIAL, port=port)
         self.vm.device_add("scsi-hd", id="hd", bus="uas.0", drive="disk")
         self.vm.qmp("qom-set", path="/machine/peripheral/uas",
                     property="attached", value=True)

@@ -20,11 +20,12 @@ import tap  # noqa: E402
 from faulted import settled  # noqa: E402
 from gadget import Dummies, child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
+from uas import MIB, Disk  # noqa: E402
 from usbif import Loop  # noqa: E402
 from vm import VM  # noqa: E402
 
 MODULES = ("configfs", "libcomposite", "usb_f_hid", "xhci-pci", "ehci-pci", "usb-storage",
-           "sd_mod", "usbhid", "hid-generic", "evdev", "button")
+           "uas", "sd_mod", "usbhid", "hid-generic", "evdev", "button")
 ASLEEP = "dmesg | grep -c 'PM: suspend exit'"
 
 
@@ -179,6 +180,29 @@ class Cases:
         self.compare()
         return took
 
+    def streams(self) -> str:
+        """A disk that speaks UAS loses its streams with its power."""
+        disk = Disk(self.vm, self.loop, "xhci")
+        disk.plug("2")
+        self.loop.rule(f"{disk.busid}:{self.loop.NAME}:0:3")
+        virtual = disk.virtual()
+        tap.expect_equal(disk.driver(virtual), "uas", "driver")
+        node = "/dev/" + child_node(self.vm, virtual, "block/sd?")
+        since = self.vm.mark()
+        took = ""
+        for _ in range(2):
+            took = self.sleep("mem")
+            # Commands that need a reset take half a minute first.
+            self.vm.run("echo 3 > /proc/sys/vm/drop_caches; dd "
+                        f"if={node} of=/tmp/uas bs=1M iflag=direct 2>&1", 15)
+            tap.expect(self.vm.get("/tmp/uas") == disk.image.read_bytes(),
+                       f"{MIB} MiB: other data")
+        tap.expect(disk.driver(virtual) == "uas"
+                   and "uas_eh_" not in self.vm.klog(since), "commands were lost")
+        disk.unplug()
+        settled(self.vm)
+        return took
+
 
 def run(t: tap.Suite, series: str, image: Path) -> None:
     """All cases on one kernel."""
@@ -206,6 +230,7 @@ def run(t: tap.Suite, series: str, image: Path) -> None:
         t.case(f"{series}: {name} under load", cases.sleeps, how)
     t.case(f"{series}: hibernation without swap", cases.no_image)
     t.case(f"{series}: writes", cases.writes)
+    t.case(f"{series}: bulk streams come back", cases.streams)
     vm.close()
 
 
