@@ -36,8 +36,10 @@ BOUND = "kworker/0,kworker/1"
 THREADS = "usbback,usbfront"
 # In a row without an allocation that failed: there are no more.
 QUIET = 3
-# So many are tried at most in the long form; others of the kernel's workers allocate, too.
-MOST = 250
+# So many are tried at most in the long form, further and further apart; others of the
+# kernel's workers allocate, too.
+MOST = 24
+APART = 6
 
 
 class Failures:
@@ -98,17 +100,18 @@ class Failures:
 
     def steps(self, short: int, step: Callable[[int], tuple[int, str]]) -> str:
         """Step n = 1, 2... until nothing fails any more; how each was got over."""
-        quiet = total = n = 0
+        quiet = total = tried = n = 0
         ends: dict[str, int] = {}
-        while quiet < QUIET and n < tap.scaled(short, MOST):
-            n += 1
+        while quiet < QUIET and tried < tap.scaled(short, MOST):
+            tried += 1
+            n += 1 + n // APART
             failed, end = step(n)
             total += failed
             quiet = 0 if failed else quiet + 1
             if failed:
                 ends[end] = ends.get(end, 0) + 1
         tap.expect(total, "nothing has failed")
-        return f"{n} times, {total} allocations: " + " ".join(
+        return f"{tried} times, up to the {n}th, {total} allocations: " + " ".join(
             f"{end} {count}" for end, count in sorted(ends.items()))
 
     def in_guest(self, source: str) -> str:

@@ -233,13 +233,13 @@ def in_use(m: Machines, prefix: str, speeds: tuple[str, ...],
 
 
 def deaths(m: Machines) -> Iterator[Case]:
-    """Whatever can die does; of a short run's guests and servers those of
-    test_faults and test_nested do."""
+    """Whatever can die does; of a short run's guests, servers and frontends those of
+    test_faults, test_units and test_nested do."""
     guests = (("guest killed, F26", killed_guest), ("guest reset, F24", reset_guest),
-              ("server killed, F47, F48", killed_server))
+              ("server killed, F47, F48", killed_server),
+              ("usbfront reloaded, F30, F31", reloaded_front))
     for name, function in (
             *(guests if LONG else ()),
-            ("usbfront reloaded, F30, F31", reloaded_front),
             ("usbback reloaded, F38", reloaded_back),
             ("driver VM killed, F40", killed_driver)):
         for turn in range(scaled(1, 3)):

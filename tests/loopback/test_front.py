@@ -199,6 +199,8 @@ def successor(bench: Bench) -> None:
 
 CASES = [one_sector, many_sectors, zero_copy, copied, abused, fuzzed, killed,
          successor, unplugged, chaos, chaos_copied, chaos_unplugged]
+# Not in a short run: hostile guests have copies made, too.
+LATER = (chaos_copied,)
 
 
 def main() -> None:
@@ -210,7 +212,8 @@ def main() -> None:
             vm = t.vm(VM(f"front-{series}", kernel=series, smp=2))
             bench = Bench(vm)
             for case in CASES:
-                t.case(f"{series} {case.__name__}", case, bench)
+                if tap.LONG or case not in LATER:
+                    t.case(f"{series} {case.__name__}", case, bench)
             vm.close()
 
 

@@ -23,7 +23,7 @@ from vm import VM, Job  # noqa: E402
 
 # What the same programs with another kind of device show as well: not in a short run.
 SPARED = (("devmem", "source"), ("async", "source"), ("reset", "source"),
-          ("sync", "source"), ("reset", "echo"))
+          ("sync", "source"), ("cancel", "source"), ("reset", "echo"))
 SPEEDS = ("full-speed", "high-speed", "super-speed")
 ECHO_BUFFER = 128 << 10
 # Isochronous ones of a transfer, by speed.

@@ -131,7 +131,7 @@ def server_killed(host: Host) -> str:
     host.guest.wait_output("joined", 30)
     reader = host.vm.spawn(f"sh /tmp/read.sh {host.node()}")
     reader.wait_output("round 1\n", 30)
-    times = tap.scaled(2, 5)
+    times = tap.scaled(1, 5)
     for _ in range(times):
         host.kill_server()
         count = reader.output().count("round")
