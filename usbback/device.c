@@ -121,10 +121,11 @@ static bool usbback_dev_is_going(const struct usbback_dev *bdev)
  * @timeout_ms: how long to try
  *
  * The USB core holds the lock while it waits in disconnect(), which waits for the
- * callers of this: so they only ever try.
+ * callers of this: so they only ever try. Nobody gets a device that sleeps with the
+ * host: the USB core refuses to reset one, but would configure it.
  *
  * Context: process, no other lock of usbback held
- * Return: 0, -ENODEV, -ETIMEDOUT
+ * Return: 0, -ENODEV, -ETIMEDOUT, -EHOSTUNREACH
  */
 int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
 {
@@ -142,6 +143,11 @@ int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
 	if (usbback_dev_is_going(bdev)) {
 		usb_unlock_device(bdev->udev);
 		return -ENODEV;
+	}
+	/* Changes under the device lock only, but for our own resuming. */
+	if (!bdev->udev->can_submit) {
+		usb_unlock_device(bdev->udev);
+		return -EHOSTUNREACH;
 	}
 	return 0;
 }

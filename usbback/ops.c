@@ -545,7 +545,8 @@ static bool prepare_later(struct usbback_port *port, u32 freezes)
 	bool later;
 
 	spin_lock_irq(&port->ub->lock);
-	later = port->freezes != freezes && port->phase == PORT_PREPARING;
+	later = (port->freezes != freezes || port->frozen) &&
+		port->phase == PORT_PREPARING;
 	port->want_prepare |= later;
 	spin_unlock_irq(&port->ub->lock);
 	return later;
@@ -615,7 +616,8 @@ static bool op_later(struct usbback_port *port, struct usbback_op *op, u32 freez
 	bool later;
 
 	spin_lock_irq(&port->ub->lock);
-	later = port->freezes != freezes && port->phase == PORT_UP && op->slot;
+	later = (port->freezes != freezes || port->frozen) &&
+		port->phase == PORT_UP && op->slot;
 	op->running &= !later;
 	spin_unlock_irq(&port->ub->lock);
 	return later;
