@@ -571,8 +571,9 @@ static void prepare(struct usbback_port *port)
 	u32 freezes = READ_ONCE(port->freezes);
 	int tries = 0, ret = 0;
 
+	if (usbback_port_wake(port) && prepare_later(port, freezes))
+		return;
 	usbback_dev_set_resetting(port->bdev, true);
-	usbback_port_wake(port);
 	/* Nobody can use it while it is being prepared, so this stays true. */
 	while (!READ_ONCE(port->pristine)) {
 		ret = prepare_once(port);

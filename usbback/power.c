@@ -35,6 +35,16 @@ static bool host_goes_to_sleep(const struct usb_device *udev)
 #endif
 }
 
+/* It sleeps with the host, for which its own suspend callback is not asked first. */
+static bool host_has_put_to_sleep(const struct usb_device *udev)
+{
+#ifdef CONFIG_PM_SLEEP
+	return udev->dev.power.is_suspended;
+#else
+	return false;
+#endif
+}
+
 static bool is_suspended(const struct usb_device *udev)
 {
 	return READ_ONCE(udev->state) == USB_STATE_SUSPENDED;
@@ -273,6 +283,25 @@ int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg)
 
 /* ---- operations; in the port's worker, no lock held ---- */
 
+/*
+ * The USB core does not say that the host sleeps if a device does already, whose resume
+ * would fail now, or would have it thrown off its hub.
+ */
+static bool port_must_wait(struct usbback_port *port)
+{
+	bool must;
+
+	spin_lock_irq(&port->ub->lock);
+	must = test_bit(USBBACK_DEV_ASLEEP, &port->bdev->power) &&
+	       host_has_put_to_sleep(port->udev);
+	if (must) {
+		port->frozen = true;
+		port->freezes++;
+	}
+	spin_unlock_irq(&port->ub->lock);
+	return must;
+}
+
 /**
  * usbback_port_wake - make a suspended device work again
  * @port: port
@@ -285,6 +314,8 @@ u8 usbback_port_wake(struct usbback_port *port)
 
 	if (!READ_ONCE(port->asleep))
 		return USBIF_ST_OK;
+	if (port_must_wait(port))
+		return USBIF_ST_SUSPENDED;
 	ret = usbback_dev_resume(port->bdev);
 	spin_lock_irq(&port->ub->lock);
 	port->asleep = false;

@@ -33,6 +33,9 @@ FAULTS = {"guest_sleeps": ", F28", "driver_sleeps": ", F42", "unplugged": ", F14
           "guest_stands_still": ", F27", "restored": ", F33",
           "hibernated": ", F29", "driver_stands_still": ", H104",
           "driver_dies": ", H108", "goes_down": ", H104"}
+# Processors and timers go on for five seconds with devices asleep, and then all wakes up.
+DEVICES_SLEEP = ("echo N > /sys/module/printk/parameters/console_suspend && "
+                 "echo devices > /sys/power/pm_test && echo mem > /sys/power/state")
 # Ten times what unlinks are promised to take, which is what takes longest.
 BOUND = 55
 
@@ -90,6 +93,8 @@ class Pair:
                    "/image": self.image}, name=f"asleep-{name}")
         return VM(f"{name}-{self.series}", self.series, root=None,
                   memory=384, machine="pc", initrd=initrd, devices=devices,
+                  # One of them waits for the end of a sleep that is a test.
+                  smp=2 if name == "driver" else 1,
                   image=kernels.fetch(self.series) / "boot/vmlinuz",
                   # What has a directory of its host's can't be saved.
                   share=False,
@@ -181,6 +186,39 @@ class Pair:
         load.kill(9)
         tap.expect_equal(self.disk(), self.node, "the disk")
         return f"asleep after {took:.1f} s"
+
+    def configured(self) -> None:
+        """The driver VM's devices sleep while its guest configures one all the time."""
+        busid = find_device(self.guest, "kbd", 20)
+        config = f"/sys/bus/usb/devices/{busid}/bConfigurationValue"
+        before = self.disconnects()
+        job = self.guest.spawn(f"while echo 1 > {config} || :; do :; done")
+        for _ in range(tap.scaled(1, 5)):
+            self.driver.run(DEVICES_SLEEP, 30)
+        job.kill(9)
+        job.wait(10)
+        self.driver.run("echo none > /sys/power/pm_test")
+        self.guest.run(f"echo 1 > {config}")
+        self.press()
+        tap.expect_equal(self.disconnects(), before, "devices gone from the guest")
+
+    def suspended(self) -> None:
+        """A device that its guest has suspended is wanted while all of them sleep."""
+        busid = find_device(self.guest, "kbd", 20)
+        power = f"/sys/bus/usb/devices/{busid}/power"
+        before = self.disconnects()
+        for _ in range(tap.scaled(1, 5)):
+            self.guest.run(f"echo auto > {power}/control")
+            self.guest.wait_for(f"grep -q suspended {power}/runtime_status")
+            since = self.driver.mark()
+            job = self.driver.spawn(DEVICES_SLEEP)
+            self.driver.wait_log("suspend debug: Waiting", 20, since)
+            wake = self.guest.spawn(f"echo on > {power}/control")
+            job.wait(30, check=True)
+            wake.wait(10, check=True)
+            self.press()
+        self.driver.run("echo none > /sys/power/pm_test")
+        tap.expect_equal(self.disconnects(), before, "devices gone from the guest")
 
     def disconnects(self) -> int:
         """Devices that the guest has seen go."""
@@ -345,6 +383,8 @@ def main() -> None:
                 pair = Pair(t, series, Path(d))
                 t.case(f"{series}: joined", pair.join)
                 for case in (pair.guest_sleeps, pair.driver_sleeps,
+                             *([pair.configured] if tap.LONG else []),
+                             pair.suspended,
                              pair.guest_stands_still,
                              pair.driver_stands_still, pair.key_wakes,
                              pair.replugged, pair.unplugged,
