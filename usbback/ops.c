@@ -148,7 +148,9 @@ void usbback_op_leave(struct usbback_slot *slot)
 	if (op->running)
 		return;
 	list_del(&op->node);
-	update_gate(op->port);
+	/* What leaves with its session leaves in numbers, and that opens no gate. */
+	if (slot->ub->state == USBBACK_RUNNING)
+		update_gate(op->port);
 	kfree(op);
 }
 
