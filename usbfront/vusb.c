@@ -225,6 +225,13 @@ void usbfront_vusbs_remove(struct usbfront *uf)
 	}
 }
 
+/* A poll that was on its way while usb_remove_hcd() stopped them may set the timer. */
+static void side_stop(struct usb_hcd *hcd)
+{
+	if (hcd)
+		timer_delete_sync(&hcd->rh_timer);
+}
+
 /**
  * usbfront_vusbs_free - free the books of all controllers
  * @uf: channel; its thread has ended
@@ -239,6 +246,8 @@ void usbfront_vusbs_free(struct usbfront *uf)
 		if (!vusb)
 			continue;
 		uf->vusb[i] = NULL;
+		side_stop(vusb->hcd[USBFRONT_USB3]);
+		side_stop(vusb->hcd[USBFRONT_USB2]);
 		usb_put_hcd(vusb->hcd[USBFRONT_USB3]);
 		usb_put_hcd(vusb->hcd[USBFRONT_USB2]);
 		if (vusb->pdev)
