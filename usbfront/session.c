@@ -282,10 +282,8 @@ static void look_connecting(struct usbfront *uf)
 	u32 state = usbif_word_read_acquire(&uf->back->state);
 	bool is_mine = usbif_word_read_acquire(&uf->back->session_nonce) == uf->nonce;
 
-	/* A nonce that is taken for that of a guest before us gets no answer, ever. */
 	if (usbif_word_read(&uf->back->nonce) != uf->back_nonce ||
-	    state == USBIF_BACK_NONE || state == USBIF_BACK_CLOSED ||
-	    (!is_mine && time_after(jiffies, uf->connect_at))) {
+	    state == USBIF_BACK_NONE || state == USBIF_BACK_CLOSED) {
 		ask_anew(uf);
 		return;
 	}
@@ -295,9 +293,17 @@ static void look_connecting(struct usbfront *uf)
 	 */
 	if (state == USBIF_BACK_CONNECTED && is_mine) {
 		uf->session = usbif_word_read(&uf->back->session);
-		if (uf->session)
+		if (uf->session) {
 			session_begin(uf);
+			return;
+		}
 	}
+	/*
+	 * A nonce that is taken for that of a guest before us gets no answer, ever; nor
+	 * does one whose session has ended before we saw it begin.
+	 */
+	if (time_after(jiffies, uf->connect_at))
+		ask_anew(uf);
 }
 
 /* ---- run ---- */

@@ -251,9 +251,11 @@ static void session_look(struct back *b)
 
 	if (b->state == USBIF_BACK_CLOSED)
 		return;
-	if (b->is_snubbing && state == USBIF_FRONT_CONNECT && nonce != b->front_nonce) {
+	if (b->snubs && state == USBIF_FRONT_CONNECT && nonce != b->front_nonce) {
 		b->front_nonce = nonce;
-		b->is_snubbing = false;
+		if (b->snubs == SNUB_LATER)
+			usbif_word_write(&b->page->session_nonce, nonce);
+		b->snubs = 0;
 	} else if (state == USBIF_FRONT_CONNECT && nonce && nonce != b->front_nonce) {
 		session_begin(b, nonce);
 		fprintf(stderr, "session %u\n", b->session);

@@ -38,6 +38,9 @@ struct back_ops {
 	void (*reset)(struct back *b);
 };
 
+/* Of the next nonce: at first, or no longer when it is seen. */
+enum back_snub { SNUB_NOT, SNUB_NOW, SNUB_LATER };
+
 struct back {
 	const char *name;
 	const struct back_ops *ops;
@@ -69,7 +72,7 @@ struct back {
 	bool is_deaf;		/* take nothing from the ring */
 	bool is_old;		/* the same until the next session: its indices are old */
 	bool is_stubborn;	/* end no transfer, no cancel */
-	bool is_snubbing;	/* take the next nonce for that of somebody dead */
+	unsigned int snubs;	/* take the next nonce for that of somebody dead */
 	unsigned int spared;	/* cancels that it answers all the same */
 	bool quiet_bell;
 	u32 next_lie;		/* enum back_lie for the next completion */

@@ -18,7 +18,8 @@
  *	deaf 0|1		take nothing from the ring
  *	stubborn 0|1		ignore cancels and complete no transfer
  *	spare NUMBER		but for so many cancels, the next ones
- *	snub 0|1		refuse the next nonce, as that of a guest that is dead
+ *	snub 0|1|2		refuse the next nonce, as that of a guest that is dead; 2: when
+ *				it was accepted, before anybody could see that
  *	mute 0|1		ring no doorbell
  *	die SECONDS		be killed after that, also while all tasks are frozen
  *	idle 0|1		source has nothing to give
@@ -682,7 +683,7 @@ static void obey(struct back *b, const char *line)
 	else if (sscanf(line, "stubborn %u", &n) == 1)
 		b->is_stubborn = n;
 	else if (sscanf(line, "snub %u", &n) == 1)
-		b->is_snubbing = n;
+		b->snubs = n;
 	else if (sscanf(line, "spare %u", &n) == 1)
 		b->spared = n;
 	else if (sscanf(line, "mute %u", &n) == 1)
