@@ -17,7 +17,8 @@ from emulated import Emulated, with_image  # noqa: E402
 from gadget import Dummies, child_node, load_drivers  # noqa: E402
 from usbif import SYSFS, Loop  # noqa: E402
 from vm import VM, Job  # noqa: E402
-from workload import HOURS, slabs, stood_still, verify  # noqa: E402
+from workload import (HOURS, leaks, objects, slabs,  # noqa: E402
+                      stood_still, verify)
 
 MIB = 8
 CYCLES = tap.scaled(100, 1000)
@@ -26,6 +27,8 @@ RELOADS = tap.scaled(10, 100)
 # use, whose objects lie elsewhere by then.
 GROWTH = 768
 WARM_UP = 10
+# Processes come and go too: with less, an object a time does not show.
+MANY = 300
 DISK_PORT, FIRST_PORT = 1, 2
 DEVICES = 5
 # Between two writes, so that others get a processor.
@@ -82,7 +85,11 @@ class Cases:
         job = self.load()
         self.cycle(WARM_UP)
         before = slabs(self.vm)
-        self.cycle(CYCLES)
+        taken = [objects(self.vm)]
+        for _ in range(2):
+            self.cycle(CYCLES // 2)
+            taken.append(objects(self.vm))
+        tap.expect_equal(leaks(taken, max(MANY, CYCLES // 2)), {}, "slab growth")
         told = self.grown(before)
         tap.expect_equal(job.rc, None, f"end of verify ({job.output()[-300:]})")
         still, text = stood_still(job)
@@ -105,15 +112,20 @@ class Cases:
 
     def reloads(self) -> str:
         """Both modules, in turns."""
-        before = 0
+        before, taken = 0, []
         for n in range(RELOADS):
             if n == WARM_UP // 2:
                 before = slabs(self.vm)
+            if n in (WARM_UP // 2, (WARM_UP // 2 + RELOADS) // 2):
+                taken.append(objects(self.vm))
             self.reload("usbback" if n % 2 else "usbfront")
         job = self.load()
         job.kill(9)
         job.wait(10)
-        return f"{RELOADS} times, {self.grown(before)}"
+        told = self.grown(before)
+        taken.append(objects(self.vm))
+        tap.expect_equal(leaks(taken, MANY), {}, "slab growth")
+        return f"{RELOADS} times, {told}"
 
 
 def run(t: tap.Suite, series: str) -> None:

@@ -19,6 +19,7 @@ import kernels  # noqa: E402
 import tap  # noqa: E402
 from gadget import load_drivers  # noqa: E402
 from vm import VM  # noqa: E402
+from workload import leaks, objects  # noqa: E402
 
 DRIVER = "/sys/bus/usb/drivers/usbback"
 SUPER_BUS, HIGH_BUS = "2", "1"      # of qemu-xhci
@@ -517,16 +518,6 @@ def moved(vm: VM, stick: Stick) -> None:
     stick.pull()
 
 
-def slabs(vm: VM) -> dict[str, int]:
-    """Objects in use by slab cache."""
-    out = vm.run("for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; done "
-                 "2>/dev/null; cat /proc/slabinfo", timeout=60).out
-    # The kernel keeps freed areas for a while; usbhid uses two at each probe.
-    return {f[0]: int(f[1]) for f in
-            (line.split() for line in out.splitlines()[2:])
-            if f[0] != "vmap_area"}
-
-
 def cycles(vm: VM) -> str:
     """Grabbing and handing back leaves nothing behind."""
     busid = f"{HIGH_BUS}-4"
@@ -540,15 +531,11 @@ def cycles(vm: VM) -> str:
               f"until test -e /sys/bus/usb/devices/{busid}:1.0/driver; do "
               f"sleep 0.02; done; done")
     vm.run(script % 10, timeout=120)
-    taken = [slabs(vm)]
+    taken = [objects(vm)]
     for _ in range(2):
         vm.run(script % count, timeout=20 * count)
-        taken.append(slabs(vm))
-    # A cache may grow by a slab; one that does so time and again leaks.
-    growth = {name: [b.get(name, 0) - a.get(name, 0)
-                     for a, b in zip(taken, taken[1:])] for name in taken[0]}
-    leaks = {name: n for name, n in growth.items() if min(n) >= count * 3 // 4}
-    tap.expect_equal(leaks, {}, "slab growth")
+        taken.append(objects(vm))
+    tap.expect_equal(leaks(taken, count), {}, "slab growth")
     vm.device_del("cycles")
     return f"{2 * count} cycles"
 
