@@ -234,11 +234,13 @@ class Cases:
     def hangs(self) -> str:
         """The second guest does not notice that the first one stands still."""
         near = self.near(scaled(8, 20))
-        self.verify(100)
+        job = self.verify(100)
         time.sleep(2)
         self.pair.guest.pause()
         told = verified(near, scaled(8, 20), gap=1)
         self.pair.guest.cont()
+        job.kill(9)
+        job.wait(10)
         self.far()
         return f"{told}, {self.works()}"
 

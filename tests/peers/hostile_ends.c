@@ -145,7 +145,8 @@ static void cancels_at_once(void)
 	}
 	usbif_prod_publish(&f.sq);
 	front_kick(&f);
-	for (n = 0; front_next(&f, &rsp, SILENCE_MS * 5); n++)
+	for (n = 0; front_next(&f, &rsp, n < 2 * (most - first) ? 10 * PROMPT_MS :
+							  SILENCE_MS); n++)
 		check(rsp.status == (rsp.id < most ? USBIF_ST_CANCELLED :
 						     USBIF_ST_OK),
 		      "%u ends with %u", rsp.id, rsp.status);
