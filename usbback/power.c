@@ -88,6 +88,9 @@ static int dev_suspend(struct usbback_dev *bdev, bool may_wake)
 	struct usb_device *udev = bdev->udev;
 	int ret;
 
+	/* Only one that is awake has a reference of ours to drop. */
+	if (test_bit(USBBACK_DEV_ASLEEP, &bdev->power))
+		return 0;
 	if (host_goes_to_sleep(udev))
 		return -EBUSY;
 	ret = usbback_dev_lock(bdev, LOCK_MS);

@@ -258,6 +258,9 @@ static void power_storm(void)
 	req = front_req(&keys, 8, USBIF_OP_SUSPEND);
 	req.arg0 = 2;
 	wants("argument 2", &req, USBIF_ST_INVALID);
+	req.arg0 = 0;
+	for (i = 0; i < 3; i++)
+		wants("suspend", &req, USBIF_ST_OK);
 	req = front_req(&keys, 8, USBIF_OP_RESUME);
 	wants("resume", &req, USBIF_ST_OK);
 	req = front_control(&keys, 5, 0x80, 6, 0x0100, 0, 18, 0);
