@@ -33,8 +33,10 @@ FAULTS = {"guest_sleeps": ", F28", "driver_sleeps": ", F42", "unplugged": ", F14
           "guest_stands_still": ", F27", "restored": ", F33",
           "hibernated": ", F29", "driver_stands_still": ", H104",
           "driver_dies": ", H108", "goes_down": ", H104"}
-# Processors and timers go on for five seconds with devices asleep, and then all wakes up.
+# Processors and timers go on for a second with devices asleep, and then all wakes up,
+# before the guest's USB core is out of patience.
 DEVICES_SLEEP = ("echo N > /sys/module/printk/parameters/console_suspend && "
+                 "echo 1 > /sys/module/suspend/parameters/pm_test_delay && "
                  "echo devices > /sys/power/pm_test && echo mem > /sys/power/state")
 # Ten times what unlinks are promised to take, which is what takes longest.
 BOUND = 55

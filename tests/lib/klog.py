@@ -15,7 +15,7 @@ BAD = re.compile(r"""
   | Objects\ remaining\ in | still\ has\ objects | ODEBUG | stack-protector
   | still\ waiting\ for\ | nobody\ cared | page\ allocation\ failure | invalid\ opcode
   | divide\ error | stack\ guard\ page | NMI\ watchdog | trying\ to\ register\ non-static\ key
-  | usage\ count\ underflow | segfault\ at | traps: | Invalid\ wait\ context | held\ lock\ freed | with\ locks\ held
+  | usbback\ .*\ usage\ count\ underflow | segfault\ at | traps: | Invalid\ wait\ context | held\ lock\ freed | with\ locks\ held
 """, re.X)
 
 # Said by every guest at boot or by the emulator, and no fault of any kernel.
