@@ -534,7 +534,7 @@ enum usbif_type {
 /* Flags of a transfer; others are refused. */
 #define USBIF_REQ_SHORT_NOT_OK	0x0001	/* IN: a short transfer is an error */
 #define USBIF_REQ_ZERO_PACKET	0x0002	/* bulk, interrupt OUT: end with a ZLP */
-#define USBIF_REQ_ISO_ASAP	0x0004	/* iso: start_frame is not used */
+#define USBIF_REQ_ISO_ASAP	0x0004	/* iso: start_frame need not be used */
 
 /**
  * struct usbif_extent - a piece of the pool

@@ -18,6 +18,8 @@
  * somebody may still be unlinking is left to him and replaced.
  */
 #include <linux/slab.h>
+#include <linux/usb.h>
+#include <linux/usb/hcd.h>
 #include "backend.h"
 #include "trace.h"
 
@@ -349,7 +351,14 @@ static unsigned int make_pipe(struct usb_device *udev,
 	}
 }
 
-static unsigned int make_flags(const struct usbif_request *req, bool in)
+/* With a frame to begin in, xHCI logs two lines for each packet that is too far ahead. */
+static bool must_be_asap(const struct usb_device *udev)
+{
+	return !strcmp(bus_to_hcd(udev->bus)->driver->description, "xhci-hcd");
+}
+
+static unsigned int make_flags(struct usb_device *udev, const struct usbif_request *req,
+			       bool in)
 {
 	unsigned int flags = 0;
 
@@ -358,7 +367,8 @@ static unsigned int make_flags(const struct usbif_request *req, bool in)
 	if (!in && req->flags & USBIF_REQ_ZERO_PACKET &&
 	    req->type != USBIF_TYPE_CONTROL)
 		flags |= URB_ZERO_PACKET;
-	if (req->flags & USBIF_REQ_ISO_ASAP)
+	if (req->flags & USBIF_REQ_ISO_ASAP ||
+	    (req->type == USBIF_TYPE_ISO && must_be_asap(udev)))
 		flags |= URB_ISO_ASAP;
 	return flags;
 }
@@ -380,7 +390,7 @@ static void fill_urb(struct usbback_slot *slot, struct usb_device *udev, bool in
 
 	urb->dev = udev;
 	urb->pipe = make_pipe(udev, req, in);
-	urb->transfer_flags = make_flags(req, in);
+	urb->transfer_flags = make_flags(udev, req, in);
 	urb->transfer_buffer = slot->linear;
 	urb->transfer_buffer_length = req->length;
 	urb->transfer_dma = 0;
