@@ -329,8 +329,9 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 
 /*
  * Each configuration takes the interfaces away and makes them anew, which the host's udev
- * hears of, and it works far longer on that than the guest. What fails, settings as well,
- * may have the USB core log it, and holds its controller for as long as that takes.
+ * hears of, and it works far longer on that than the guest. What fails, settings and
+ * suspending as well, may have the USB core log it. What takes long holds the controller's
+ * bandwidth, also from others: twice that time is charged, so that half of it is theirs.
  */
 static void pace_configurations(struct usbback_port *port)
 {
@@ -342,11 +343,11 @@ static void pace_configurations(struct usbback_port *port)
 }
 
 static void charge_configuration(struct usbback_port *port, unsigned long began,
-				 int error)
+				 bool gap)
 {
-	port->configs_until += CONFIG_GAP;
-	if (error)
-		port->configs_until += jiffies - began;
+	port->configs_until += 2 * (jiffies - began);
+	if (gap)
+		port->configs_until += CONFIG_GAP;
 }
 
 static int set_configuration(struct usbback_port *port, int value)
@@ -365,7 +366,7 @@ static int set_configuration(struct usbback_port *port, int value)
 	if (!ret)
 		usbback_dev_claim_interfaces(port->bdev);
 	usbback_dev_unlock(port->bdev);
-	charge_configuration(port, began, ret);
+	charge_configuration(port, began, true);
 	return ret;
 }
 
@@ -409,8 +410,7 @@ static int set_interface(struct usbback_port *port, u32 number, u32 setting,
 		ret = -EINVAL;
 	}
 	usbback_dev_unlock(port->bdev);
-	if (ret)
-		charge_configuration(port, began, ret);
+	charge_configuration(port, began, ret);
 	return ret;
 }
 
@@ -472,9 +472,18 @@ static u8 run_free_streams(struct usbback_port *port, struct usbback_op *op)
 /* What the guest's driver left behind is resumed with the device. */
 static u8 run_suspend(struct usbback_port *port, struct usbback_op *op)
 {
-	u8 status = takeback_eps(port, ALL_EPS);
+	unsigned long began;
+	u8 status;
 
-	return status ?: usbback_port_sleep(port, op->req.arg0);
+	pace_configurations(port);
+	status = takeback_eps(port, ALL_EPS);
+	if (status)
+		return status;
+	began = jiffies;
+	status = usbback_port_sleep(port, op->req.arg0);
+	if (status)
+		charge_configuration(port, began, true);
+	return status;
 }
 
 static u8 run_op(struct usbback_port *port, struct usbback_op *op)
