@@ -207,8 +207,8 @@ void usbback_dev_claim_interfaces(struct usbback_dev *bdev)
 
 		/* Not fatal: the guest works, only the host could interfere. */
 		if (err)
-			pr_info("%s: interface %u not claimed: %d\n",
-				bdev->busid, i, err);
+			pr_info_ratelimited("%s: interface %u not claimed: %d\n",
+					    bdev->busid, i, err);
 	}
 }
 
