@@ -27,7 +27,7 @@ Numbered cases, as tested
 =========================
 
 What became of the cases of Documentation/reliability.rst, which says of each what must
-happen, in the run that Documentation/testing.rst names, all programs and kernels together.
+happen, in the runs that Documentation/testing.rst names last, all programs and kernels together.
 Where a number stands behind a name that is a counter of usbback (``sessions``,
 ``violations``, ``refused_...``) or usbfront (``broken``, ``lost``, ``late``) in debugfs,
 and how much it grew in the case.
