@@ -28,21 +28,7 @@
  */
 static bool host_goes_to_sleep(const struct usb_device *udev)
 {
-#ifdef CONFIG_PM_SLEEP
 	return udev->dev.power.is_prepared;
-#else
-	return false;
-#endif
-}
-
-/* It sleeps with the host, for which its own suspend callback is not asked first. */
-static bool host_has_put_to_sleep(const struct usb_device *udev)
-{
-#ifdef CONFIG_PM_SLEEP
-	return udev->dev.power.is_suspended;
-#else
-	return false;
-#endif
 }
 
 static bool is_suspended(const struct usb_device *udev)
@@ -176,12 +162,11 @@ static void port_freeze(struct usbback_port *port)
 {
 	unsigned int i;
 
-	spin_lock(&port->ub->lock);
+	lockdep_assert_held(&port->ub->lock);
 	port->frozen = true;
 	port->freezes++;
 	for (i = 0; i < USBBACK_EPS; i++)
 		usbback_urb_take_back(&port->eps[i]);
-	spin_unlock(&port->ub->lock);
 }
 
 static void port_thaw(struct usbback_port *port)
@@ -237,8 +222,11 @@ int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg)
 	}
 	spin_lock_irq(&bdev->port_lock);
 	port = bdev->on;
-	if (port)
+	if (port) {
+		spin_lock(&port->ub->lock);
 		port_freeze(port);
+		spin_unlock(&port->ub->lock);
+	}
 	spin_unlock_irq(&bdev->port_lock);
 	/* Ports live as long as their channel, which ends by the hand of a task. */
 	if (port)
@@ -296,11 +284,9 @@ static bool port_must_wait(struct usbback_port *port)
 
 	spin_lock_irq(&port->ub->lock);
 	must = test_bit(USBBACK_DEV_ASLEEP, &port->bdev->power) &&
-	       host_has_put_to_sleep(port->udev);
-	if (must) {
-		port->frozen = true;
-		port->freezes++;
-	}
+	       port->udev->dev.power.is_suspended;
+	if (must)
+		port_freeze(port);
 	spin_unlock_irq(&port->ub->lock);
 	return must;
 }
