@@ -188,29 +188,22 @@ bool usbback_streams_free(struct usbback_port *port, u32 mask)
 	return n;
 }
 
-static u32 streams_of(struct usbback_dev *bdev, unsigned int index)
+/* Takes back what is above @most. Returns what is left. */
+static u32 limit_streams(struct usbback_dev *bdev, unsigned int index, u32 most)
 {
+	struct usbback_ep *ep;
 	u32 nr = 0;
 
 	spin_lock_irq(&bdev->port_lock);
 	if (bdev->on) {
 		spin_lock(&bdev->on->ub->lock);
-		nr = bdev->on->eps[index].streams;
+		ep = &bdev->on->eps[index];
+		nr = min(ep->streams, most);
+		ep->streams = nr;
 		spin_unlock(&bdev->on->ub->lock);
 	}
 	spin_unlock_irq(&bdev->port_lock);
 	return nr;
-}
-
-static void set_streams(struct usbback_dev *bdev, unsigned int index, u32 nr)
-{
-	spin_lock_irq(&bdev->port_lock);
-	if (bdev->on) {
-		spin_lock(&bdev->on->ub->lock);
-		bdev->on->eps[index].streams = nr;
-		spin_unlock(&bdev->on->ub->lock);
-	}
-	spin_unlock_irq(&bdev->port_lock);
 }
 
 /**
@@ -230,14 +223,15 @@ void usbback_streams_restore(struct usbback_dev *bdev)
 	int ret;
 	u32 nr;
 
+	if (!host_can(bdev->udev))
+		return;
 	for (i = 0; i < USBBACK_EPS; i++) {
-		nr = streams_of(bdev, i);
-		hep = nr ? endpoint_of(bdev->udev, i) : NULL;
+		nr = limit_streams(bdev, i, MAX_STREAMS);
+		hep = endpoint_of(bdev->udev, i);
 		if (!nr || (hep && hep->streams))
 			continue;
 		ret = hep && intf && may_have_streams(hep) ?
 		      usb_alloc_streams(intf, &hep, 1, nr, GFP_NOIO) : -ENOENT;
-		if (ret < (int)nr)
-			set_streams(bdev, i, max(ret, 0));
+		limit_streams(bdev, i, max(ret, 0));
 	}
 }
