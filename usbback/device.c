@@ -130,6 +130,7 @@ static bool usbback_dev_is_going(const struct usbback_dev *bdev)
 int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(timeout_ms);
+	int err = 0;
 
 	for (;;) {
 		if (usbback_dev_is_going(bdev))
@@ -140,16 +141,14 @@ int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
 			return -ETIMEDOUT;
 		msleep(LOCK_POLL_MS);
 	}
-	if (usbback_dev_is_going(bdev)) {
+	if (usbback_dev_is_going(bdev))
+		err = -ENODEV;
+	else if (!bdev->udev->can_submit)
+		/* Changes under the device lock only, but for our own resuming. */
+		err = -EHOSTUNREACH;
+	if (err)
 		usb_unlock_device(bdev->udev);
-		return -ENODEV;
-	}
-	/* Changes under the device lock only, but for our own resuming. */
-	if (!bdev->udev->can_submit) {
-		usb_unlock_device(bdev->udev);
-		return -EHOSTUNREACH;
-	}
-	return 0;
+	return err;
 }
 
 /**
