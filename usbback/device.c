@@ -248,14 +248,22 @@ bool usbback_device_is_hub(const struct usb_device *udev)
 }
 
 /**
+ * usbback_device_is_behind - whether a device is on a controller of some kind
+ * @udev: device or hub
+ * @driver: what the controller's driver calls itself
+ */
+bool usbback_device_is_behind(const struct usb_device *udev, const char *driver)
+{
+	return !strcmp(bus_to_hcd(udev->bus)->driver->description, driver);
+}
+
+/**
  * usbback_device_on_own_bus - whether a device is on a bus of usbfront
  * @udev: device or hub
  */
 bool usbback_device_on_own_bus(const struct usb_device *udev)
 {
-	const struct hc_driver *driver = bus_to_hcd(udev->bus)->driver;
-
-	return !strcmp(driver->description, "usbfront");
+	return usbback_device_is_behind(udev, "usbfront");
 }
 
 /**

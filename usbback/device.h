@@ -72,6 +72,7 @@ void usbback_streams_restore(struct usbback_dev *bdev);
 struct usb_device *usbback_device_find(const char *name);
 bool usbback_device_is_ours(const struct usb_device *udev);
 bool usbback_device_is_hub(const struct usb_device *udev);
+bool usbback_device_is_behind(const struct usb_device *udev, const char *driver);
 bool usbback_device_on_own_bus(const struct usb_device *udev);
 const char *usbback_device_speed(const struct usb_device *udev);
 

@@ -18,9 +18,8 @@
  * somebody may still be unlinking is left to him and replaced.
  */
 #include <linux/slab.h>
-#include <linux/usb.h>
-#include <linux/usb/hcd.h>
 #include "backend.h"
+#include "device.h"
 #include "trace.h"
 
 #define COPY_IN_HANDLER	SZ_16K		/* more is left to the thread */
@@ -351,12 +350,6 @@ static unsigned int make_pipe(struct usb_device *udev,
 	}
 }
 
-/* With a frame to begin in, xHCI logs two lines for each packet that is too far ahead. */
-static bool must_be_asap(const struct usb_device *udev)
-{
-	return !strcmp(bus_to_hcd(udev->bus)->driver->description, "xhci-hcd");
-}
-
 static unsigned int make_flags(struct usb_device *udev, const struct usbif_request *req,
 			       bool in)
 {
@@ -367,8 +360,9 @@ static unsigned int make_flags(struct usb_device *udev, const struct usbif_reque
 	if (!in && req->flags & USBIF_REQ_ZERO_PACKET &&
 	    req->type != USBIF_TYPE_CONTROL)
 		flags |= URB_ZERO_PACKET;
+	/* Else xHCI logs two lines for each packet that is too far ahead. */
 	if (req->flags & USBIF_REQ_ISO_ASAP ||
-	    (req->type == USBIF_TYPE_ISO && must_be_asap(udev)))
+	    (req->type == USBIF_TYPE_ISO && usbback_device_is_behind(udev, "xhci-hcd")))
 		flags |= URB_ISO_ASAP;
 	return flags;
 }
