@@ -550,14 +550,20 @@ static void prepare_end(struct usbback_port *port, int ret)
 	usbback_rules_changed();
 }
 
+/* The host sleeps, or has slept since the count was taken. */
+static bool was_frozen(const struct usbback_port *port, u32 freezes)
+{
+	lockdep_assert_held(&port->ub->lock);
+	return port->frozen || port->freezes != freezes;
+}
+
 /* The host went to sleep, and the device with it, before that was done. */
 static bool prepare_later(struct usbback_port *port, u32 freezes)
 {
 	bool later;
 
 	spin_lock_irq(&port->ub->lock);
-	later = (port->freezes != freezes || port->frozen) &&
-		port->phase == PORT_PREPARING;
+	later = was_frozen(port, freezes) && port->phase == PORT_PREPARING;
 	port->want_prepare |= later;
 	spin_unlock_irq(&port->ub->lock);
 	return later;
@@ -628,8 +634,7 @@ static bool op_later(struct usbback_port *port, struct usbback_op *op, u32 freez
 	bool later;
 
 	spin_lock_irq(&port->ub->lock);
-	later = (port->freezes != freezes || port->frozen) &&
-		port->phase == PORT_UP && op->slot;
+	later = was_frozen(port, freezes) && port->phase == PORT_UP && op->slot;
 	op->running &= !later;
 	spin_unlock_irq(&port->ub->lock);
 	return later;
