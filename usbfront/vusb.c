@@ -226,10 +226,12 @@ void usbfront_vusbs_remove(struct usbfront *uf)
 }
 
 /* A poll that was on its way while usb_remove_hcd() stopped them may set the timer. */
-static void side_stop(struct usb_hcd *hcd)
+static void side_free(struct usb_hcd *hcd)
 {
-	if (hcd)
-		timer_delete_sync(&hcd->rh_timer);
+	if (!hcd)
+		return;
+	timer_delete_sync(&hcd->rh_timer);
+	usb_put_hcd(hcd);
 }
 
 /**
@@ -246,10 +248,8 @@ void usbfront_vusbs_free(struct usbfront *uf)
 		if (!vusb)
 			continue;
 		uf->vusb[i] = NULL;
-		side_stop(vusb->hcd[USBFRONT_USB3]);
-		side_stop(vusb->hcd[USBFRONT_USB2]);
-		usb_put_hcd(vusb->hcd[USBFRONT_USB3]);
-		usb_put_hcd(vusb->hcd[USBFRONT_USB2]);
+		side_free(vusb->hcd[USBFRONT_USB3]);
+		side_free(vusb->hcd[USBFRONT_USB2]);
 		if (vusb->pdev)
 			platform_device_unregister(vusb->pdev);
 		kvfree(vusb);
