@@ -20,7 +20,7 @@ import numbered
 import tap
 import usbtest
 from gadget import Dummies, child_node
-from peers import DISK, LIES, SINK, Peer, late_answers
+from peers import DISK, LIES, SINK, Peer, late_answers, unanswered
 from vm import VM
 from workload import HOURS, stood_still, verify
 
@@ -376,13 +376,11 @@ def released(peer: Attack) -> str:
         return int(every) - int(free)
 
     busid = peer.sink()
-    before, late = peer.count("lost"), peer.count("late")
-    peer.tell("stubborn 1")
-    peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"), 30, check=False)
-    lost, kept = peer.count("lost") - before, used()
+    _, lost, answered = unanswered(peer, busid)
+    kept = used()
     tap.expect(lost and kept, f"{lost} lost, {kept} blocks in use")
     peer.tell("stubborn 0")
-    peer.vm.wait_for(f"grep -qx 'late {late + lost}' {peer.debug}")
+    peer.vm.wait_for(answered)
     tap.expect_equal(used(), 0, "blocks in use")
     usbtest.run(peer.vm, busid, 2)
     peer.unplug(SINK)

@@ -12,7 +12,7 @@ import usbtest
 from cache import TREE, compile_tool
 from gadget import child_node, find_device
 from usbif import ivshmem_addresses
-from vm import VM
+from vm import VM, Result
 from workload import counter
 
 IMAGE = 8 << 20
@@ -143,19 +143,26 @@ class Peer:
                     "&& cmp /tmp/read /tmp/image", 60)
 
 
-def late_answers(peer: Peer) -> str:
-    """An unlink that is never answered ends all the same, and what comes
-    later harms nobody."""
-    busid = peer.sink()
+def unanswered(peer: Peer, busid: str) -> tuple[Result, int, str]:
+    """Unlinks that nobody answers: how that went, how many were lost, and the command
+    that succeeds when all of them are answered after all."""
     before, late = peer.count("lost"), peer.count("late")
     peer.tell("stubborn 1")
     result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"),
                          30, check=False)
-    tap.expect(3 < result.seconds < 20, f"{result.seconds} s: {result.out}")
     lost = peer.count("lost") - before
+    return result, lost, f"grep -qx 'late {late + lost}' {peer.debug}"
+
+
+def late_answers(peer: Peer) -> str:
+    """An unlink that is never answered ends all the same, and what comes
+    later harms nobody."""
+    busid = peer.sink()
+    result, lost, answered = unanswered(peer, busid)
+    tap.expect(3 < result.seconds < 20, f"{result.seconds} s: {result.out}")
     tap.expect(lost, "nothing was lost")
     peer.tell("stubborn 0")
-    peer.vm.wait_for(f"grep -qx 'late {late + lost}' {peer.debug}")
+    peer.vm.wait_for(answered)
     usbtest.run(peer.vm, busid, 2)
     peer.unplug(SINK)
     return f"{lost} lost, {result.seconds:.1f} s"

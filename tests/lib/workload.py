@@ -25,6 +25,8 @@ from vm import SCALE, SLOWER, VM, Job
 CHANNELS = "/sys/bus/usb/drivers/usbback/channels"
 # Seconds of what is to last until it is ended.
 HOURS = 4 * 3600
+# Empty slabs are given back.
+SHRINK = "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; done 2>/dev/null"
 # What /proc/meminfo knows the use of; memory of vmalloc is not among it.
 ACCOUNTED = ("MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab",
              "PageTables", "KernelStack", "Percpu")
@@ -94,16 +96,13 @@ def resets(vm: VM, busid: str) -> int:
 def slabs(vm: VM, line: str = "SUnreclaim") -> int:
     """KiB of kernel memory in use, by that line of /proc/meminfo, when all that
     nobody needs was given back."""
-    vm.run("sync; echo 3 > /proc/sys/vm/drop_caches; sleep 0.5; "
-           "for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; done 2>/dev/null",
-           60)
+    vm.run(f"sync; echo 3 > /proc/sys/vm/drop_caches; sleep 0.5; {SHRINK}", 60)
     return int(vm.run(f"grep ^{line}: /proc/meminfo").out.split()[1])
 
 
 def objects(vm: VM) -> dict[str, int]:
     """Objects in use by slab cache, KiB of pages that nobody accounts for as "pages"."""
-    out = vm.run("for s in /sys/kernel/slab/*/shrink; do echo 1 > $s; done "
-                 "2>/dev/null; cat /proc/slabinfo", timeout=60).out
+    out = vm.run(f"{SHRINK}; cat /proc/slabinfo", timeout=60).out
     # The kernel keeps freed areas for a while; usbhid uses two at each probe.
     used = {f[0]: int(f[1]) for f in
             (line.split() for line in out.splitlines()[2:])

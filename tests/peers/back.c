@@ -255,7 +255,7 @@ static void session_look(struct back *b)
 		b->front_nonce = nonce;
 		if (b->snubs == SNUB_LATER)
 			usbif_word_write(&b->page->session_nonce, nonce);
-		b->snubs = 0;
+		b->snubs = SNUB_NOT;
 	} else if (state == USBIF_FRONT_CONNECT && nonce && nonce != b->front_nonce) {
 		session_begin(b, nonce);
 		fprintf(stderr, "session %u\n", b->session);
