@@ -29,6 +29,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include "chan.h"
+#include "pool.h"
 #include "proto.h"
 #include "ring.h"
 #include "usbif.h"
@@ -38,7 +39,6 @@
 #define USBFRONT_FEATURES	(USBIF_F_ISO | USBIF_F_STREAMS | \
 				 USBIF_F_SUSPEND | USBIF_F_FRAME)
 #define USBFRONT_NR_EPS		32	/* numbers 0 to 15, OUT then IN */
-#define USBFRONT_NO_BLOCK	U32_MAX
 
 struct usbfront;
 struct usbfront_vusb;
@@ -154,20 +154,6 @@ enum usbfront_req_state {
 };
 
 /**
- * struct usbfront_run - blocks of a request in the pool
- * @first: first block of the first extent, or USBFRONT_NO_BLOCK
- * @table: block of the table, or USBFRONT_NO_BLOCK
- * @blocks: in all, with the table
- * @extents: number of
- */
-struct usbfront_run {
-	u32 first;
-	u32 table;
-	u32 blocks;
-	u32 extents;
-};
-
-/**
  * struct usbfront_req - one id
  * @xfer: what it is for, NULL for operations of our own and if lost
  * @uep: endpoint, NULL for operations of our own
@@ -203,34 +189,6 @@ struct usbfront_req {
 	bool is_in;
 	bool is_cancelling;
 	u16 nr_repeats;
-};
-
-/* ---- pool ---- */
-
-/**
- * struct usbfront_extent - kept at the first block of each extent in use
- * @blocks: length
- * @next: first block of the next extent, or USBFRONT_NO_BLOCK
- */
-struct usbfront_extent {
-	u32 blocks;
-	u32 next;
-};
-
-/**
- * struct usbfront_pool - who has which blocks
- * @map: a bit for each block in use
- * @extents: one for each block
- * @blocks: in all
- * @free: not in use
- * @hint: no free block is below this one
- */
-struct usbfront_pool {
-	unsigned long *map;
-	struct usbfront_extent *extents;
-	u32 blocks;
-	u32 free;
-	u32 hint;
 };
 
 /* ---- ports ---- */
@@ -773,14 +731,6 @@ int usbfront_urb_dequeue(struct usb_hcd *hcd, struct urb *urb, int status);
 /* complete.c: thread only, without the lock */
 bool usbfront_complete(struct usbfront *uf);
 void usbfront_giveback(struct usbfront *uf);
-
-/* pool.c: with uf->lock held, but for the copies */
-int usbfront_pool_init(struct usbfront_pool *pool, u32 blocks);
-void usbfront_pool_reset(struct usbfront_pool *pool);
-void usbfront_pool_fini(struct usbfront_pool *pool);
-int usbfront_pool_alloc(struct usbfront_pool *pool, u32 blocks, u32 packets,
-			struct usbfront_run *run);
-void usbfront_pool_free(struct usbfront_pool *pool, struct usbfront_run *run);
 
 /* copy.c: without the lock */
 void usbfront_copy_out(struct usbfront *uf, const struct urb *urb,
