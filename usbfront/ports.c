@@ -166,6 +166,7 @@ static void port_hide(struct usbfront_port *port)
 	usbfront_power_clear(port);
 	port->reset = NULL;
 	port->is_reset_late = false;
+	port->is_stuck = false;
 	port->query = NULL;
 	port->is_asked = false;
 	port->no_streams = false;
@@ -305,6 +306,7 @@ void usbfront_port_reset_done(struct usbfront_port *port, u32 status)
 	    port->hport[side].state == USBFRONT_HUB_CONNECTED)
 		hport_changed(port, side, USB_PORT_STAT_C_CONNECTION);
 	port->is_reset_late = false;
+	port->is_stuck &= !!status;
 	if (port->hport[side].state != USBFRONT_HUB_RESETTING)
 		return;
 	if (status || !usbfront_streams_ask(port))

@@ -104,7 +104,7 @@ struct usbfront_ep {
  * @reqs: live or being filled, in order
  * @partial_node: in uep->partial
  * @cancel_node: in uf->cancels, while a cancel has been sent
- * @cancelled_at: when it was sent, in jiffies
+ * @cancel_until: how long the answer is waited for, in jiffies
  * @op: enum usbif_op
  * @endpoint: of the operation (differs from uep's for CLEAR_HALT)
  * @arg0: of the operation
@@ -122,7 +122,7 @@ struct usbfront_xfer {
 	struct list_head reqs;
 	struct list_head partial_node;
 	struct list_head cancel_node;
-	unsigned long cancelled_at;
+	unsigned long cancel_until;
 	u8 op;
 	u8 endpoint;
 	u32 arg0;
@@ -259,6 +259,7 @@ struct usbfront_hport {
  * @query: the question whether there can be streams, or NULL
  * @query_until: jiffies until which a reset waits for the answer
  * @call: somebody waits for an operation, or NULL
+ * @is_stuck: a cancel went unanswered since the last reset
  * @is_asked: that has been answered: usbcore need not wait for it
  * @no_streams: the answer was no
  * @may_wake: the guest has enabled remote wakeup
@@ -287,6 +288,7 @@ struct usbfront_port {
 	struct usbfront_req *query;
 	unsigned long query_until;
 	struct usbfront_call *call;
+	bool is_stuck;
 	bool is_asked;
 	bool no_streams;
 	bool may_wake;
@@ -531,7 +533,7 @@ struct usbfront_stats {
  * @nr_resets_due: ports with is_reset_due
  * @nr_power_due: ports with is_power_due
  * @nr_resetting: ports of root hubs in that state
- * @cancels: transfers in the order they were cancelled in
+ * @cancels: transfers in the order of cancel_until
  * @heard_at: when the backend last completed something, in jiffies
  * @is_silent: nothing since a cancel whose deadline has passed
  * @done: URBs to be given back; hcpriv is the status

@@ -329,10 +329,25 @@ static void req_cancel(struct usbfront *uf, struct usbfront_req *req)
 	uf->is_kick_due = true;
 }
 
-/* Who suspends kills one URB after the other, and a backend that stands still for each. */
-static unsigned long cancel_timeout(const struct usbfront *uf)
+/*
+ * Who suspends kills one URB after the other, and a backend that stands still for each.
+ * So do drivers of a device that is gone, in the hub driver's task.
+ */
+static void wait_for_cancel(struct usbfront *uf, struct usbfront_xfer *xfer)
 {
-	return uf->is_silent ? SILENT_TIMEOUT : CANCEL_TIMEOUT;
+	bool is_short = uf->is_silent || xfer->uep->port->is_stuck;
+	unsigned long timeout = is_short ? SILENT_TIMEOUT : CANCEL_TIMEOUT;
+	struct usbfront_xfer *other;
+	struct list_head *pos;
+
+	xfer->cancel_until = jiffies + timeout;
+	list_for_each_prev(pos, &uf->cancels) {
+		other = list_entry(pos, struct usbfront_xfer, cancel_node);
+		if (!time_after(other->cancel_until, xfer->cancel_until))
+			break;
+	}
+	list_add(&xfer->cancel_node, pos);
+	usbfront_timer_arm(uf, timeout);
 }
 
 /**
@@ -344,15 +359,14 @@ static unsigned long cancel_timeout(const struct usbfront *uf)
 unsigned long usbfront_cancels_left(struct usbfront *uf)
 {
 	const struct usbfront_xfer *xfer;
-	unsigned long until;
 
 	lockdep_assert_held(&uf->lock);
 	xfer = list_first_entry_or_null(&uf->cancels, struct usbfront_xfer,
 					cancel_node);
 	if (!xfer)
 		return MAX_SCHEDULE_TIMEOUT;
-	until = xfer->cancelled_at + cancel_timeout(uf);
-	return time_before(jiffies, until) ? until - jiffies : 0;
+	return time_before(jiffies, xfer->cancel_until) ?
+	       xfer->cancel_until - jiffies : 0;
 }
 
 /**
@@ -377,9 +391,7 @@ void usbfront_xfer_cancel(struct usbfront *uf, struct usbfront_xfer *xfer)
 	list_for_each_entry(req, &xfer->reqs, node)
 		if (req->state == USBFRONT_REQ_LIVE && uf->is_running)
 			req_cancel(uf, req);
-	xfer->cancelled_at = jiffies;
-	list_add_tail(&xfer->cancel_node, &uf->cancels);
-	usbfront_timer_arm(uf, cancel_timeout(uf));
+	wait_for_cancel(uf, xfer);
 }
 
 /**
@@ -426,6 +438,7 @@ void usbfront_xfer_abandon(struct usbfront *uf, struct usbfront_xfer *xfer,
 void usbfront_cancels_expire(struct usbfront *uf)
 {
 	struct usbfront_xfer *xfer;
+	struct usbfront_port *port;
 	struct usbfront_ep *uep;
 	unsigned long flags;
 
@@ -434,12 +447,15 @@ void usbfront_cancels_expire(struct usbfront *uf)
 		xfer = list_first_entry(&uf->cancels, struct usbfront_xfer,
 					cancel_node);
 		uep = xfer->uep;
-		if (!time_before(xfer->cancelled_at, uf->heard_at))
+		port = uep->port;
+		if (!port->is_stuck &&
+		    !time_before(xfer->cancel_until - CANCEL_TIMEOUT, uf->heard_at))
 			uf->is_silent = true;
+		port->is_stuck = true;
 		dev_warn_ratelimited(uf->dev,
 				     "%s: no answer to an unlink on vusb %u port %u endpoint %02x\n",
-				     uf->name, uep->port->vusb->number,
-				     uep->port->number, uep->address);
+				     uf->name, port->vusb->number, port->number,
+				     uep->address);
 		usbfront_xfer_abandon(uf, xfer, -ESHUTDOWN);
 		/* What had to wait for its end has no completion to go on with. */
 		if (usbfront_ep_has_more(uep))

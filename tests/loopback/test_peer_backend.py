@@ -248,6 +248,28 @@ def behind_the_half(peer: Peer) -> None:
     peer.disk()
 
 
+def one_is_stuck(peer: Peer) -> str:
+    """Of a device whose unlinks are not answered, while another's requests are, only the
+    first one is waited for long: drivers kill one URB after the other."""
+    busid, node = peer.sink(), peer.node()
+    load = peer.vm.spawn(f"while dd if={node} of=/dev/null bs=64k iflag=direct "
+                         "2>/dev/null; do :; done")
+    lost = peer.count("lost")
+    peer.tell(f"stubborn 1 {SINK}")
+    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 5"), 60,
+                         check=False)
+    lost = peer.count("lost") - lost
+    peer.tell("stubborn 0")
+    load.kill(9)
+    load.wait(10)
+    tap.expect(lost > 2, f"{lost} lost: {result.out}")
+    tap.expect(result.seconds < 5 + lost * 1.5,
+               f"{result.seconds} s for {lost} unlinks")
+    usbtest.run(peer.vm, busid, 2)
+    peer.unplug(SINK)
+    return f"{lost} lost, {result.seconds:.1f} s"
+
+
 def silence(peer: Peer) -> None:
     """A backend that is away for two seconds is waited for."""
     node = peer.node()
@@ -394,7 +416,7 @@ def killed(peer: Peer) -> str:
 
 CASES = [disk_appears, reads, writes, speeds, usbtest_cases, small_region,
          idle_input, pulled_out, replugged_at_once, hub_driver, root_hubs,
-         resets, suspends, failing, late_answers, behind_the_lost,
+         resets, suspends, failing, late_answers, one_is_stuck, behind_the_lost,
          behind_the_half, silence, silence_at_reset, storm, lies, forgives,
          comes_and_goes, snubbed, mapping_outlives, rmmod_under_load, killed]
 

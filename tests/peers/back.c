@@ -532,6 +532,11 @@ static void look_for_leaks(struct back *b, const struct back_req *r)
 
 /* ---- submissions ---- */
 
+bool back_is_stubborn(const struct back *b, unsigned int port)
+{
+	return b->is_stubborn && (!b->stubborn_port || port == b->stubborn_port);
+}
+
 static void cancel(struct back *b, u32 target)
 {
 	struct back_req *r = &b->reqs[target];
@@ -544,7 +549,7 @@ static void cancel(struct back *b, u32 target)
 	b->nr_cancelled++;
 	if (b->is_cancel_live[target])
 		die("cancel of %u is live", target);
-	if (b->is_stubborn && !b->spared) {
+	if (back_is_stubborn(b, r->req.port) && !b->spared) {
 		b->is_cancel_live[target] = true;
 		return;
 	}

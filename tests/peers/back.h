@@ -72,6 +72,7 @@ struct back {
 	bool is_deaf;		/* take nothing from the ring */
 	bool is_old;		/* the same until the next session: its indices are old */
 	bool is_stubborn;	/* end no transfer, no cancel */
+	unsigned int stubborn_port;	/* only there, or 0 */
 	unsigned int snubs;	/* take the next nonce for that of somebody dead */
 	unsigned int spared;	/* cancels that it answers all the same */
 	bool quiet_bell;
@@ -137,6 +138,7 @@ void back_get(struct back *b, struct back_req *r, void *data, u32 len);
 struct usbif_iso_result *back_results(struct back *b, const struct back_req *r);
 void back_complete(struct back *b, struct back_req *r, u8 status, u32 actual);
 /* Has the other side taken all completions? */
+bool back_is_stubborn(const struct back *b, unsigned int port);
 bool back_is_taken(struct back *b);
 void back_lie(struct back *b, enum back_lie lie);
 /* From now on end the program if the pool has octets that no request put there. */

@@ -16,7 +16,7 @@
  *	restart			as if the backend had been restarted
  *	stop			end the session and stay away; "restart" comes back
  *	deaf 0|1		take nothing from the ring
- *	stubborn 0|1		ignore cancels and complete no transfer
+ *	stubborn 0|1 [PORT]	ignore cancels and complete no transfer, of one port or all
  *	spare NUMBER		but for so many cancels, the next ones
  *	snub 0|1|2		refuse the next nonce, as that of a guest that is dead; 2: when
  *				it was accepted, before anybody could see that
@@ -594,7 +594,7 @@ static const struct back_ops ops = {
 /* Runs what is due; in order on each endpoint, and not on those that are held. */
 static bool is_blocked(const struct back *b, u8 port, u8 endpoint)
 {
-	return b->is_held[port][endpoint] || b->is_stubborn ||
+	return b->is_held[port][endpoint] || back_is_stubborn(b, port) ||
 	       (is_idle && port == SINK && endpoint == EP_IN);
 }
 
@@ -667,7 +667,7 @@ static u8 speed_of(const char *name)
 static void obey(struct back *b, const char *line)
 {
 	static unsigned int number;
-	unsigned int n;
+	unsigned int n, port = 0;
 	char word[32];
 
 	if (sscanf(line, "plug %u %31s", &n, word) == 2)
@@ -680,8 +680,8 @@ static void obey(struct back *b, const char *line)
 		back_stop(b);
 	else if (sscanf(line, "deaf %u", &n) == 1)
 		b->is_deaf = n;
-	else if (sscanf(line, "stubborn %u", &n) == 1)
-		b->is_stubborn = n;
+	else if (sscanf(line, "stubborn %u %u", &n, &port) >= 1)
+		b->is_stubborn = n, b->stubborn_port = port;
 	else if (sscanf(line, "snub %u", &n) == 1)
 		b->snubs = n;
 	else if (sscanf(line, "spare %u", &n) == 1)
