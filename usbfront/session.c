@@ -280,7 +280,9 @@ static void session_begin(struct usbfront *uf)
 static void look_connecting(struct usbfront *uf)
 {
 	u32 state = usbif_word_read_acquire(&uf->back->state);
+	bool is_mine = usbif_word_read_acquire(&uf->back->session_nonce) == uf->nonce;
 
+	/* After that word: a backend that has begun anew has another layout, maybe. */
 	if (usbif_word_read(&uf->back->nonce) != uf->back_nonce ||
 	    state == USBIF_BACK_NONE || state == USBIF_BACK_CLOSED) {
 		ask_anew(uf);
@@ -290,8 +292,7 @@ static void look_connecting(struct usbfront *uf)
 	 * The state may be what is left of the session before: it is the nonce that
 	 * says that session and ring_start are new.
 	 */
-	if (state == USBIF_BACK_CONNECTED &&
-	    usbif_word_read_acquire(&uf->back->session_nonce) == uf->nonce) {
+	if (state == USBIF_BACK_CONNECTED && is_mine) {
 		uf->session = usbif_word_read(&uf->back->session);
 		if (uf->session) {
 			session_begin(uf);
