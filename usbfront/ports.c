@@ -251,8 +251,9 @@ static void reset_fails(struct usbfront_port *port, enum usbfront_side side)
  * Enumeration resets a device twice in a row: the second time, nothing but descriptors
  * have been read and there is nothing to reset.
  *
- * One that is on its way for too long is not waited for again. The hub driver takes every
- * end of its waiting for a reason to switch the port off and on, and begins anew.
+ * One that is on its way for too long, or has no id, is not waited for again. The hub driver
+ * takes every end of its waiting for a reason to switch the port off and on, and begins
+ * anew.
  */
 void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side)
 {
@@ -263,7 +264,7 @@ void usbfront_port_reset(struct usbfront_port *port, enum usbfront_side side)
 	if (!port->epoch || usbfront_side_of(port->speed) != side ||
 	    hp->state == USBFRONT_HUB_RESETTING)
 		return;
-	if (port->reset && hp->state > USBFRONT_HUB_EMPTY &&
+	if ((port->reset || port->is_reset_due) && hp->state > USBFRONT_HUB_EMPTY &&
 	    time_after(jiffies, port->reset_until)) {
 		reset_fails(port, side);
 		return;
@@ -341,7 +342,6 @@ static void reset_expire(struct usbfront_port *port, enum usbfront_side side)
 		usbfront_timer_arm(uf, hp->until - jiffies + 1);
 		return;
 	}
-	drop_reset(port);
 	reset_fails(port, side);
 }
 
