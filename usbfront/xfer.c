@@ -350,6 +350,18 @@ static void wait_for_cancel(struct usbfront *uf, struct usbfront_xfer *xfer)
 	usbfront_timer_arm(uf, timeout);
 }
 
+/* Nobody who waits already has to wait for as long as those before. */
+static void fall_silent(struct usbfront *uf)
+{
+	unsigned long until = jiffies + SILENT_TIMEOUT;
+	struct usbfront_xfer *xfer;
+
+	uf->is_silent = true;
+	list_for_each_entry(xfer, &uf->cancels, cancel_node)
+		if (time_after(xfer->cancel_until, until))
+			xfer->cancel_until = until;
+}
+
 /**
  * usbfront_cancels_left - time until a cancel goes unanswered
  * @uf: channel, its lock held
@@ -450,7 +462,7 @@ void usbfront_cancels_expire(struct usbfront *uf)
 		port = uep->port;
 		if (!port->is_stuck &&
 		    !time_before(xfer->cancel_until - CANCEL_TIMEOUT, uf->heard_at))
-			uf->is_silent = true;
+			fall_silent(uf);
 		port->is_stuck = true;
 		dev_warn_ratelimited(uf->dev,
 				     "%s: no answer to an unlink on vusb %u port %u endpoint %02x\n",
