@@ -73,7 +73,7 @@ struct usbfront_vusb *usbfront_vusb_get(struct usbfront *uf, unsigned int number
 	spin_lock_irq(&uf->lock);
 	uf->vusb[number] = vusb;
 	spin_unlock_irq(&uf->lock);
-	mod_delayed_work(system_long_wq, &uf->vusb_work, 0);
+	mod_delayed_work(system_freezable_wq, &uf->vusb_work, 0);
 	return vusb;
 }
 
@@ -198,7 +198,7 @@ void usbfront_vusbs_create(struct work_struct *work)
 			continue;
 		dev_err_ratelimited(uf->dev, "%s: vusb %u: no controller, error %d\n",
 				    uf->name, i, ret);
-		queue_delayed_work(system_long_wq, &uf->vusb_work, CREATE_AGAIN);
+		queue_delayed_work(system_freezable_wq, &uf->vusb_work, CREATE_AGAIN);
 	}
 }
 
