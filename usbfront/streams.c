@@ -84,7 +84,9 @@ void usbfront_streams_told(struct usbfront_port *port, u32 status)
 	port->is_asked = true;
 	port->no_streams = status == USBIF_ST_UNSUPPORTED;
 	usbfront_streams_update(port->vusb);
-	usbfront_port_reset_end(port, USBIF_ST_OK);
+	/* That of the reset before may come while another one is on its way. */
+	if (!port->reset && !port->is_reset_due)
+		usbfront_port_reset_end(port, USBIF_ST_OK);
 }
 
 /* ---- operations that somebody waits for ---- */
