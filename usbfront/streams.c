@@ -10,7 +10,7 @@
  */
 #include "streams.h"
 
-#define CALL_TIMEOUT	(15 * HZ)	/* the backend has deadlines of its own */
+#define CALL_TIMEOUT	(5 * HZ)	/* as usbcore has for a control request */
 #define NO_ID_PAUSE	msecs_to_jiffies(10)
 #define ANY_ENDPOINT	BIT(1)		/* nothing is configured: it is not there */
 
@@ -155,6 +155,7 @@ static int call_wait(struct usbfront_port *port, u8 op, u32 arg0, u32 arg1)
 {
 	unsigned long until = jiffies + CALL_TIMEOUT;
 	struct usbfront_call call = { .req = NULL };
+	long left;
 	int ret;
 
 	init_completion(&call.done);
@@ -163,7 +164,8 @@ static int call_wait(struct usbfront_port *port, u8 op, u32 arg0, u32 arg1)
 		schedule_timeout_uninterruptible(NO_ID_PAUSE);
 	if (ret)
 		return ret == -EAGAIN ? -ENOMEM : ret;
-	if (!wait_for_completion_timeout(&call.done, CALL_TIMEOUT))
+	left = max_t(long, until - jiffies, 1);
+	if (!wait_for_completion_timeout(&call.done, left))
 		call_abandon(port, &call);
 	switch (call.status) {
 	case USBIF_ST_OK:
@@ -245,7 +247,8 @@ int usbfront_alloc_streams(struct usb_hcd *hcd, struct usb_device *udev,
  * @nr_eps: number of them
  * @gfp: not used, nothing is allocated
  *
- * Return: 0, also if the device has gone and the streams with it, or a negative errno.
+ * Return: 0, also if the device has gone and the streams with it or nobody answers, or a
+ * negative errno: usbcore tries once more then.
  */
 int usbfront_free_streams(struct usb_hcd *hcd, struct usb_device *udev,
 			  struct usb_host_endpoint **eps, unsigned int nr_eps,
@@ -259,5 +262,5 @@ int usbfront_free_streams(struct usb_hcd *hcd, struct usb_device *udev,
 		return 0;
 	ret = call_wait(port, USBIF_OP_FREE_STREAMS, 0,
 			endpoint_mask(eps, nr_eps));
-	return ret == -ENODEV ? 0 : min(ret, 0);
+	return ret == -ENODEV || ret == -ETIME ? 0 : min(ret, 0);
 }

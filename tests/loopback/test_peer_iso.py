@@ -124,6 +124,23 @@ def streams_beyond(peer: Peer) -> None:
     peer.unplug(DISK)
 
 
+def streams_unanswered(peer: Peer) -> str:
+    """A driver that goes waits for the end of its streams once, not for long: it may be
+    the hub driver that unbinds it."""
+    peer.tell("grant 4")
+    peer.tell(f"plug {DISK} super")
+    busid = find_device(peer.vm, "back-disk", 20)
+    bound = f"/sys/bus/usb/drivers/uas/{busid}:1.0"
+    peer.vm.wait_for(f"test -e {bound}", 20)
+    peer.tell("deaf 1")
+    took = peer.vm.run(f"echo {busid}:1.0 > /sys/bus/usb/drivers/uas/unbind", 60).seconds
+    tap.expect(took < 25, f"unbinding took {took:.1f} s")
+    peer.tell("deaf 0")
+    peer.tell("grant 0")
+    peer.unplug(DISK)
+    return f"{took:.1f} s"
+
+
 def honest(peer: Peer) -> None:
     """What a device that does all right is like, in both directions."""
     begin(peer, F_ISO)
@@ -221,7 +238,8 @@ def run(t: tap.Suite, series: str) -> None:
     """All of it on one kernel."""
     vm = t.vm(VM(f"peer-iso-{series}", kernel=series, smp=2))
     peer = Peer(vm)
-    for case in (no_iso, no_streams, streams_refused, streams_beyond, honest,
+    for case in (no_iso, no_streams, streams_refused, streams_beyond,
+                 streams_unanswered, honest,
                  refused_setting, refused_request):
         t.case(f"{series}: {case.__name__}", case, peer)
     for number, what in LIES.items():
