@@ -22,7 +22,7 @@ from faulted import settled  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from usbif import SYSFS, ivshmem_addresses  # noqa: E402
-from vm import SCALE, VM  # noqa: E402
+from vm import IN_TURN, SCALE, VM  # noqa: E402
 
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
            "evdev", "button", "virtio_blk")
@@ -96,7 +96,7 @@ class Pair:
         return VM(f"{name}-{self.series}", self.series, root=None,
                   memory=384, machine="pc", initrd=initrd, devices=devices,
                   # One of them waits for the end of a sleep that is a test.
-                  smp=2 if name == "driver" else 1,
+                  smp=2 if name == "driver" else 1, accel=IN_TURN,
                   image=kernels.fetch(self.series) / "boot/vmlinuz",
                   # What has a directory of its host's can't be saved.
                   share=False,

@@ -25,7 +25,7 @@ The guest
 VM(name, **options), the options:
     kernel      series for kernels.py ("6.1", "6.12"), default 6.1
     memory      MiB, default 512;   smp: processors, default 1
-    accel       default "tcg,thread=multi";  cpu, machine: as QEMU takes them
+    accel       default "tcg,thread=multi", or IN_TURN;  cpu, machine: as QEMU takes them
     devices     list of values for -device;  args: any further arguments
     cmdline     further words for the kernel's command line
     qemu        the binary;   root: "9p" or None (initramfs only)
@@ -88,6 +88,9 @@ CMDLINE = ("console=ttyS0 panic=-1 mitigations=off nokaslr loglevel=7 "
            "random.trust_cpu=on cryptomgr.notests "
            "rcupdate.rcu_cpu_stall_timeout=60 watchdog_thresh=30 "
            "workqueue.cpu_intensive_thresh_us=200000")
+# One processor runs at a time. Of two that do at once, one now and then goes on with code
+# that the other has changed already, as both do while processors come and go.
+IN_TURN = "tcg,thread=single,tb-size=256"
 # A table that runs full ends the checks. KASAN alone takes an eighth of the
 # memory and, with what it does not give back at once, about as much again as
 # is in use.

@@ -22,7 +22,7 @@ import kernels  # noqa: E402
 import numbered  # noqa: E402
 import tap  # noqa: E402
 from peers import DISK, IMAGE, Peer, compile_peer  # noqa: E402
-from vm import SCALE, VM  # noqa: E402
+from vm import IN_TURN, SCALE, VM  # noqa: E402
 
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "button")
 F_SUSPEND = 4
@@ -180,7 +180,7 @@ def main() -> None:
                     files={"/usbfront.ko": kernels.build(series) / "usbfront.ko",
                            "/image": image}, name="peer-asleep")
                 vm = t.vm(VM(f"peer-asleep-{series}", kernel=series, smp=2, root=None,
-                             machine="pc", initrd=initrd,
+                             accel=IN_TURN, machine="pc", initrd=initrd,
                              image=kernels.fetch(series) / "boot/vmlinuz"))
                 peer = Sleeper(vm)
                 for number, case in CASES:

@@ -22,7 +22,7 @@ from gadget import Dummies, child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from uas import MIB, Disk  # noqa: E402
 from usbif import Loop  # noqa: E402
-from vm import VM  # noqa: E402
+from vm import IN_TURN, VM  # noqa: E402
 
 MODULES = ("configfs", "libcomposite", "usb_f_hid", "xhci-pci", "ehci-pci", "usb-storage",
            "uas", "sd_mod", "usbhid", "hid-generic", "evdev", "button")
@@ -215,7 +215,7 @@ def run(t: tap.Suite, series: str, image: Path) -> None:
         files={"/usbback.ko": modules / "usbback.ko",
                "/usbfront.ko": modules / "usbfront.ko", "/image": image},
         name="sleep")
-    vm = t.vm(VM(f"sleep-{series}", kernel=series, smp=2, root=None,
+    vm = t.vm(VM(f"sleep-{series}", kernel=series, smp=2, root=None, accel=IN_TURN,
                  machine="pc", image=kernels.fetch(series) / "boot/vmlinuz",
                  initrd=initrd, devices=["qemu-xhci,id=xhci", "usb-ehci,id=usb2"],
                  args=["-blockdev", "driver=file,node-name=file,"
