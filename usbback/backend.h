@@ -663,6 +663,7 @@ void usbback_op_leave(struct usbback_slot *slot);
 void usbback_op_cancel(struct usbback_slot *slot);
 void usbback_op_work(struct work_struct *work);
 u8 usbback_op_status(int ret);
+bool usbback_port_drain(struct usbback_port *port, u32 mask, unsigned int timeout_ms);
 
 /* power.c: after the host's sleep, the list of channels locked */
 void usbback_ports_thaw(struct usbback *ub);

@@ -182,8 +182,16 @@ static bool eps_drained(struct usbback_port *port, u32 mask)
 	return drained;
 }
 
-/* Waits until the host controller has nothing on these endpoints. */
-static u8 wait_eps(struct usbback_port *port, u32 mask)
+/**
+ * usbback_port_drain - wait until the host controller has nothing on some endpoints
+ * @port: port
+ * @mask: endpoints
+ * @timeout_ms: for how long
+ *
+ * Context: process
+ * Return: whether it has nothing.
+ */
+bool usbback_port_drain(struct usbback_port *port, u32 mask, unsigned int timeout_ms)
 {
 	struct usbback *ub = port->ub;
 	long left;
@@ -192,11 +200,16 @@ static u8 wait_eps(struct usbback_port *port, u32 mask)
 	ub->waiters++;
 	spin_unlock_irq(&ub->lock);
 	left = wait_event_timeout(ub->idle, eps_drained(port, mask),
-				  msecs_to_jiffies(DRAIN_MS));
+				  msecs_to_jiffies(timeout_ms));
 	spin_lock_irq(&ub->lock);
 	ub->waiters--;
 	spin_unlock_irq(&ub->lock);
-	return left ? USBIF_ST_OK : USBIF_ST_TIMEOUT;
+	return left;
+}
+
+static u8 wait_eps(struct usbback_port *port, u32 mask)
+{
+	return usbback_port_drain(port, mask, DRAIN_MS) ? USBIF_ST_OK : USBIF_ST_TIMEOUT;
 }
 
 /* Ends the requests on @mask that are older than the operation. */

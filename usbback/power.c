@@ -11,14 +11,16 @@
  *
  * While a device is suspended the gate of its port is closed: requests wait. So
  * they do (port->frozen) while the host itself sleeps: the host controller would
- * fail them. Nobody waits for anybody there: those that the host controller has are
- * taken back, operations begin when the host is awake again.
+ * fail them. Those that the host controller has get a moment to end: one that is cut in
+ * two is lost for the guest, which then resets a device that sleeps, and gives it up. What
+ * is left is taken back, and operations begin when the host is awake again.
  */
 #include <linux/pm_runtime.h>
 #include "backend.h"
 #include "device.h"
 
 #define LOCK_MS		1000	/* for the device lock */
+#define MOVING_MS	500	/* for transfers to end before the host sleeps */
 
 /* ---- the device ---- */
 
@@ -160,13 +162,38 @@ static void dev_woken(struct usbback_dev *bdev)
 
 static void port_freeze(struct usbback_port *port)
 {
-	unsigned int i;
-
 	lockdep_assert_held(&port->ub->lock);
 	port->frozen = true;
 	port->freezes++;
+}
+
+/* Reports and packets in time are waited for without end, or too late anyway. */
+static u32 moving_eps(struct usbback_port *port)
+{
+	const struct usbback_slot *slot;
+	unsigned int i;
+	u32 mask = 0;
+
+	lockdep_assert_held(&port->ub->lock);
+	for (i = 0; i < USBBACK_EPS; i++) {
+		slot = list_first_entry_or_null(&port->eps[i].active,
+						struct usbback_slot, node);
+		if (slot && (slot->req.type == USBIF_TYPE_CONTROL ||
+			     slot->req.type == USBIF_TYPE_BULK))
+			mask |= BIT(i);
+	}
+	return mask;
+}
+
+static void port_take_back(struct usbback_port *port)
+{
+	unsigned int i;
+
+	spin_lock_irq(&port->ub->lock);
 	for (i = 0; i < USBBACK_EPS; i++)
 		usbback_urb_take_back(&port->eps[i]);
+	spin_unlock_irq(&port->ub->lock);
+	usbback_urb_unlink_port(port);
 }
 
 static void port_thaw(struct usbback_port *port)
@@ -212,6 +239,7 @@ int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg)
 {
 	struct usbback_dev *bdev = dev_get_drvdata(&udev->dev);
 	struct usbback_port *port;
+	u32 moving = 0;
 
 	if (!bdev)
 		return 0;
@@ -225,12 +253,15 @@ int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg)
 	if (port) {
 		spin_lock(&port->ub->lock);
 		port_freeze(port);
+		moving = moving_eps(port);
 		spin_unlock(&port->ub->lock);
 	}
 	spin_unlock_irq(&bdev->port_lock);
 	/* Ports live as long as their channel, which ends by the hand of a task. */
+	if (moving)
+		usbback_port_drain(port, moving, MOVING_MS);
 	if (port)
-		usbback_urb_unlink_port(port);
+		port_take_back(port);
 	return 0;
 }
 

@@ -23,6 +23,7 @@ from gadget import child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from usbif import SYSFS, ivshmem_addresses  # noqa: E402
 from vm import IN_TURN, SCALE, VM  # noqa: E402
+from workload import counter  # noqa: E402
 
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
            "evdev", "button", "virtio_blk")
@@ -175,15 +176,31 @@ class Pair:
         tap.expect_equal(self.disk(), self.node, "the disk")
         return f"asleep after {took:.1f} s"
 
+    def slow(self, per_second: int) -> None:
+        """So many reads a second of the disk; 0: as it can."""
+        self.driver.qmp("human-monitor-command", command_line="block_set_io_throttle "
+                        f"/machine/peripheral/disk/disk.0/legacy[0] 0 0 0 {per_second} 0 0")
+
+    def takebacks(self) -> int:
+        """Requests taken from the host controller that are submitted once more."""
+        return counter(self.driver.run(f"cat {CHANNEL}").out, "takebacks")
+
     def driver_sleeps(self) -> str:
-        """The driver VM does, and the guest's work waits for it."""
+        """The driver VM does, when what is under way has ended, and the guest's work waits
+        for it: not so a reset, for which the guest's USB core has four seconds."""
         load = self.load()
         load.wait_output("ok")
+        before = self.takebacks()
+        self.slow(5)
+        time.sleep(0.5)
         took = self.sleep(self.driver)
-        time.sleep(3)
+        time.sleep(1)
         self.guest.run("true")
+        self.slow(0)
         self.wake(self.driver)
         self.compare()
+        # Of the keyboard a report is asked for all the time.
+        tap.expect(self.takebacks() - before < 2, "the disk had requests in flight")
         tap.expect(load.rc is None, load.output())
         load.kill(9)
         tap.expect_equal(self.disk(), self.node, "the disk")
