@@ -253,13 +253,36 @@ static void undo_kernel(const char *vm)
 	close(cdev);
 }
 
+/* A region has one backend. */
+static bool is_kernel_backend(const char *vm)
+{
+	struct channels channels;
+	bool is = false;
+	int cdev = cdev_open("usbback", true);
+
+	if (cdev < 0)
+		return false;
+	close(cdev);
+	if (!channels_read(&channels)) {
+		is = channels_find(&channels, vm);
+		channels_free(&channels);
+	}
+	return is;
+}
+
 /* The backend is a QEMU: the region of a server that died, or a new one. */
 static int open_driver_vm(struct region *region, const struct request *request,
 			  struct inherited *inherited)
 {
+	const char *vm = request->config.vm;
+
+	if (is_kernel_backend(vm))
+		return fail(UCTL_BUSY,
+			    "%s is a channel of this machine's usbback; end it with: usbctl drop %s",
+			    vm, vm);
 	if (take_region(region, request, inherited))
 		return UCTL_OK;
-	return region_create(region, request->config.vm, request->size, request->is_huge);
+	return region_create(region, vm, request->size, request->is_huge);
 }
 
 static void notify_ready(void)
@@ -326,7 +349,9 @@ static int serve(const struct request *request, int ready)
 		goto out;
 	for (role = 0; role < NR_ROLES; role++)
 		server_adopt(server, role, inherited.pid[role], inherited.start_time[role]);
-	server_restore(server, &inherited.rules);
+	/* Those of a driver VM are its own. */
+	if (!config->socket[ROLE_BACKEND])
+		server_restore(server, &inherited.rules);
 	if (ready >= 0)
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/* Whoever waits for us may want to read it. */
