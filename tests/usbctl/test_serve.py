@@ -596,6 +596,41 @@ for line in sys.stdin:
     expect(guest.rung(), "a doorbell was lost")
 
 
+def bell_taken(machine: Machine) -> None:
+    """A guest fills the driver VM's doorbell, makes writes to it wait, and dies while
+    nobody is there to take it: the server waits for nobody."""
+    pair = Pair(machine)
+    guest = pair.guest()
+    os.set_blocking(guest.bells[1], True)
+    os.eventfd_write(guest.bells[1], 2 ** 64 - 2)
+    guest.close()
+    wait_for("gone", lambda: described(machine)["guest"]["pid"] == 0)
+    guest = pair.guest()
+    expect(pair.driver().rung(), "not rung")
+
+
+def other_backend(machine: Machine) -> None:
+    """A server is killed, and the next one is for a driver VM: not as long as usbback
+    here is the backend, and then without its rules."""
+    kernel(machine)
+    serve(machine)
+    machine("attach", "1-2", "vm1:0:7")
+    look(machine)
+    wait_for("rules", lambda: described(machine)["rules"] == ["1-2:vm1:0:7"])
+    pid = machine.pid("vm1")
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: not is_alive(pid))
+    words = ("--backend-socket", str(machine.dir / "driver.sock"))
+    result = machine("serve", "vm1", *words)
+    expect_equal(result.rc, 6, "exit code")
+    expect("usbctl drop vm1" in result.err, result.err)
+    machine.unload()
+    machine.load()
+    serve(machine, *words)
+    expect(is_alive(machine.pid("vm1")), "the server has ended")
+    expect_equal(dict(machine.rules), {}, "rules")
+
+
 # ---- stock QEMU
 
 class Qemu:
@@ -708,6 +743,8 @@ CASES = {"handshake": handshake, "guest after guest": again,
          "stop": stops, "usbback refuses": failures,
          "driver VM: two peers": two_peers,
          "driver VM: peers come and go": peers_come_and_go,
+         "H77 driver VM: a doorbell that is full": bell_taken,
+         "driver VM: in place of usbback": other_backend,
          "F48 driver VM: server dies and comes back": server_dies,
          "driver VM: stock QEMU": qemus}
 
