@@ -135,8 +135,8 @@ static const int calls[] = {
 	SCMP_SYS(faccessat2), SCMP_SYS(fstat), SCMP_SYS(fstat64), SCMP_SYS(stat),
 	SCMP_SYS(newfstatat), SCMP_SYS(fstatat64), SCMP_SYS(statx),
 	/* its description; the sockets at its end */
-	SCMP_SYS(fsync), SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2),
-	SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+	SCMP_SYS(fchmod), SCMP_SYS(fsync), SCMP_SYS(rename), SCMP_SYS(renameat),
+	SCMP_SYS(renameat2), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
 	/* the way to the background, and the system log, which has to be found again */
 	SCMP_SYS(chdir), SCMP_SYS(dup2), SCMP_SYS(dup3), SCMP_SYS(connect),
 	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(fcntl), SCMP_SYS(fcntl64),

@@ -27,7 +27,10 @@ int rundir_make(void)
 {
 	const char *dir = run_root();
 
-	if (!mkdir(dir, 0755) || errno == EEXIST)
+	/* QEMUs of other users look for their sockets there, whatever the umask is. */
+	if (!mkdir(dir, 0755) && !chmod(dir, 0755))
+		return UCTL_OK;
+	if (errno == EEXIST)
 		return UCTL_OK;
 	if (status_of(errno) == UCTL_PERM)
 		return fail(UCTL_PERM, "not allowed to make %s; run usbctl as root", dir);
@@ -43,13 +46,15 @@ int run_lock(const char *vm)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char *path = run_file(vm, "pid");
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int status = UCTL_OK;
 
 	if (fd < 0 && status_of(errno) == UCTL_PERM)
 		status = fail(UCTL_PERM, "not allowed to write %s; run usbctl as root", path);
 	else if (fd < 0)
 		status = fail(UCTL_FAILED, "cannot open %s: %s", path, strerror(errno));
+	else if (fchmod(fd, 0600))	/* whoever can open it can lock it, too */
+		status = fail(UCTL_FAILED, "cannot protect %s: %s", path, strerror(errno));
 	else if (fcntl(fd, F_OFD_SETLK, &lock))
 		status = fail(UCTL_BUSY,
 			      "%s is served already, by process %d; end it with: usbctl drop %s",
@@ -209,6 +214,18 @@ static void served_parse(struct served *served, struct json_object *top)
 	}
 }
 
+/* Only root can see the lock. Others believe what the server has written. */
+static pid_t server_told(const char *vm, struct json_object *top)
+{
+	char *path = run_file(vm, "pid");
+	pid_t pid = 0;
+
+	if (access(path, R_OK) && errno == EACCES)
+		pid = get_number(top, "server");
+	free(path);
+	return pid > 1 && (!kill(pid, 0) || errno == EPERM) ? pid : 0;
+}
+
 bool served_read(struct served *served, const char *vm)
 {
 	char *path = run_file(vm, "json");
@@ -221,6 +238,8 @@ bool served_read(struct served *served, const char *vm)
 	served->server = run_server(vm);
 	if (is_good)
 		served_parse(served, top);
+	if (is_good && !served->server)
+		served->server = server_told(vm, top);
 	json_object_put(top);
 	free(text);
 	free(path);

@@ -312,7 +312,7 @@ int file_replace(const char *path, const char *text, mode_t mode)
 		goto out;
 	}
 	put = write(fd, text, length);
-	if (put < 0 || fsync(fd))
+	if (put < 0 || fchmod(fd, mode) || fsync(fd))
 		ret = -errno;
 	else if ((size_t)put != length)
 		ret = -ENOSPC;
