@@ -61,22 +61,38 @@ static char *text_with(const char *old, const char *busid, const char *rule)
 	return text;
 }
 
-/* Nobody else rewrites the file until this process has ended. A descriptor or -errno. */
+/*
+ * Nobody else rewrites the file until this process has ended. Only root can open what is
+ * locked, so nobody else can have it locked for ever. A descriptor or -errno.
+ */
 static int conf_lock(void)
 {
 	static int fd = -1;
+	char *path;
 	int ret;
 
 	if (fd >= 0)
 		return fd;
 	if (mkdir(conf_root(), 0755) && errno != EEXIST)
 		return -errno;
-	fd = open(conf_root(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
+	if (mkdir(run_root(), 0755) && errno != EEXIST)
 		return -errno;
-	if (!flock(fd, LOCK_EX))
+	path = xasprintf("%s/rules.lock", run_root());
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	ret = fd < 0 || flock(fd, LOCK_EX) ? -errno : 0;
+	free(path);
+	if (!ret)
 		return fd;
-	ret = -errno;
+	fd_close(&fd);
+	return ret;
+}
+
+/* Its name in the directory, too, has to outlive a loss of power. */
+static int conf_sync(void)
+{
+	int fd = open(conf_root(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret = fd < 0 || fsync(fd) ? -errno : 0;
+
 	fd_close(&fd);
 	return ret;
 }
@@ -95,16 +111,38 @@ int rules_lock(const char *busid)
 static int rewrite(const char *path, const char *busid, const char *rule)
 {
 	char *old = file_read(path), *text;
+	struct stat st;
 	int ret = 0;
 
 	if (!old && errno != ENOENT)
 		return -errno;
+	if (stat(path, &st))
+		st.st_mode = KEPT_MODE;
 	text = text_with(old ? old : "", busid, rule);
 	if (strcmp(text, old ? old : ""))
-		ret = file_replace(path, text, KEPT_MODE);
+		ret = file_replace(path, text, st.st_mode & 0777) ?: conf_sync();
 	free(text);
 	free(old);
 	return ret;
+}
+
+bool is_kept_for_other(const char *busid, const struct vport *vport)
+{
+	char *path = xasprintf("%s/rules", conf_root());
+	char *text = file_read(path), *rest = text, *line;
+	struct rule rule;
+	bool is = false;
+
+	while (rest && !is && (line = strsep(&rest, "\n"))) {
+		line += strspn(line, " \t");
+		line[strcspn(line, "# \t\r")] = '\0';
+		is = rule_parse(line, &rule) && strcmp(rule.busid, busid) &&
+		     !strcmp(rule.vport.vm, vport->vm) && rule.vport.vusb == vport->vusb &&
+		     rule.vport.port == vport->port;
+	}
+	free(text);
+	free(path);
+	return is;
 }
 
 int rule_keep(const char *busid, const struct vport *vport, bool is_forced)

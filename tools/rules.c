@@ -220,12 +220,12 @@ static bool is_port_free(const struct rules *rules, const struct vport *vport)
 	return !rules_find_vport(rules, vport);
 }
 
-/* Fills in the port that was left open. */
-static int choose_port(const struct rules *rules, struct vport *vport,
+/* Fills in the port that was left open. One that is another's after a reboot is not free. */
+static int choose_port(const struct rules *rules, const char *busid, struct vport *vport,
 		       unsigned int first)
 {
 	for (vport->port = first; vport->port <= MAX_PORT; vport->port++) {
-		if (is_port_free(rules, vport))
+		if (is_port_free(rules, vport) && !is_kept_for_other(busid, vport))
 			return UCTL_OK;
 	}
 	return fail(UCTL_BUSY, "all ports of %s:%u are taken; name the next controller: %s:%u",
@@ -273,7 +273,7 @@ static int write_some_port(const char *file, const char *busid,
 		status = rules_read(&rules);
 		if (status)
 			return status;
-		status = choose_port(&rules, vport, first);
+		status = choose_port(&rules, busid, vport, first);
 		rules_free(&rules);
 		if (status)
 			return status;
@@ -290,6 +290,16 @@ static int write_some_port(const char *file, const char *busid,
 	}
 }
 
+/* What the kernel has taken is kept, also if the device can't be routed at present. */
+static int settle(const char *busid, const struct vport *vport, bool is_kept, bool is_forced)
+{
+	int status = report(busid), kept = UCTL_OK;
+
+	if (is_kept)
+		kept = rule_keep(busid, vport, is_forced);
+	return status ? status : kept;
+}
+
 static int write_vport(const char *file, const char *busid, struct vport *vport,
 		       unsigned int parts, bool is_forced)
 {
@@ -302,7 +312,7 @@ static int write_vport(const char *file, const char *busid, struct vport *vport,
 		if (status == UCTL_BUSY)
 			status = say_busy(busid, vport);
 	}
-	return status ? status : report(busid);
+	return status;
 }
 
 /* The rule of the bus ID at present, if any; false if it can't be known. */
@@ -373,7 +383,7 @@ int cmd_attach(const struct command *cmd, int argc, char **argv)
 		parts = 3;
 	}
 	status = write_vport("new_vport", busid, &vport, parts, is_forced);
-	return status || !is_kept ? status : rule_keep(busid, &vport, is_forced);
+	return status ? status : settle(busid, &vport, is_kept, is_forced);
 }
 
 static int move_in_two_steps(const char *busid, struct vport *vport,
@@ -409,16 +419,14 @@ int cmd_move(const struct command *cmd, int argc, char **argv)
 		return fail(UCTL_NOTFOUND, "%s has no rule yet; type: usbctl attach %s %s",
 			    busid, busid, argv[optind + 1]);
 	path = driver_file("move_vport");
-	if (is_same(&present, &vport, parts)) {
+	if (is_same(&present, &vport, parts))
 		vport = present;
-		status = report(busid);
-	} else if (!access(path, F_OK)) {
+	else if (!access(path, F_OK))
 		status = write_vport("move_vport", busid, &vport, parts, false);
-	} else {
+	else
 		status = move_in_two_steps(busid, &vport, parts);
-	}
 	free(path);
-	return status || !is_kept ? status : rule_keep(busid, &vport, false);
+	return status ? status : settle(busid, &vport, is_kept, false);
 }
 
 static bool is_grabbed(const char *busid)

@@ -220,6 +220,8 @@ int limits_write(const char *line);
 int rules_lock(const char *busid);
 /* Has /etc/usbif/rules say this of the bus ID, nothing if @vport is NULL. */
 int rule_keep(const char *busid, const struct vport *vport, bool is_forced);
+/* Is there a rule to be restored that gives the port to another bus ID? */
+bool is_kept_for_other(const char *busid, const struct vport *vport);
 
 /* ---- devices.c ---- */
 

@@ -5,6 +5,7 @@ say, and how they end."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -340,7 +341,18 @@ def persist(machine: Machine) -> None:
     ends(machine("attach", "1-4", "vm5", "--persist"), 6)
     expect_equal(file.read_text("ascii"), kept, "a rule that is none")
     ends(machine("detach", "vm3:0:1", "--persist"), 0, "no longer")
+    # Its port is its own after a reboot.
+    ends(machine("detach", "1-2.3"), 0)
+    ends(machine("attach", "1-4", "vm1:0:1"), 0)
+    ends(machine("attach", "1-3", "vm1"), 0)
+    expect_equal(machine.rules["1-3"][0], "vm1:0:4", "neither taken nor kept")
+    ends(machine("detach", "1-4"), 0)
+    ends(machine("attach", "1-2.3", "vm1:0:2"), 0)
+    # Whoever can only look at the directory can't have others wait.
+    directory = os.open(machine.conf, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
     ends(machine("detach", "1-2.3", "--persist"), 0, "no longer")
+    os.close(directory)
     expect_equal(file.read_text("ascii"),
                  "# mine\n\nrubbish\n1-40:vm1:0:3\n")
     expect_equal(sorted(p.name for p in machine.conf.iterdir()), ["rules"])
