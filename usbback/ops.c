@@ -506,8 +506,8 @@ static u8 run_op(struct usbback_port *port, struct usbback_op *op)
 	/* Whatever it is: it needs the device. */
 	if (op->req.op != USBIF_OP_SUSPEND)
 		status = usbback_port_wake(port);
-	/* A device that did not wake up may still be reset. */
-	if (status && op->req.op != USBIF_OP_RESET)
+	/* A device that did not wake up may still be reset, but not while the host sleeps. */
+	if (status && (op->req.op != USBIF_OP_RESET || status == USBIF_ST_SUSPENDED))
 		return status;
 	switch (op->req.op) {
 	case USBIF_OP_SUSPEND:
