@@ -31,6 +31,7 @@
 #include "usbback.h"
 
 #define USBBACK_EPS		32	/* index: number, plus 16 for IN */
+#define USBBACK_ALL_EPS		(~0U)
 #define USBBACK_BATCH		16	/* entries copied from the ring at once */
 #define USBBACK_BUDGET_REQUESTS	256	/* between two looks at the scheduler */
 #define USBBACK_BUDGET_BYTES	(512 * 1024)
@@ -663,6 +664,7 @@ void usbback_op_leave(struct usbback_slot *slot);
 void usbback_op_cancel(struct usbback_slot *slot);
 void usbback_op_work(struct work_struct *work);
 u8 usbback_op_status(int ret);
+void usbback_port_take_back(struct usbback_port *port, u32 mask);
 bool usbback_port_drain(struct usbback_port *port, u32 mask, unsigned int timeout_ms);
 
 /* power.c: after the host's sleep, the list of channels locked */

@@ -24,7 +24,6 @@
 #define PREPARE_RETRY	200	/* ms */
 #define CONFIGS		16	/* configurations at once */
 #define CONFIG_GAP	msecs_to_jiffies(250)	/* between those after */
-#define ALL_EPS		(~0U)
 
 /* ---- gates ---- */
 
@@ -33,7 +32,7 @@ static void update_gate(struct usbback_port *port)
 	struct usbback_op *op;
 
 	lockdep_assert_held(&port->ub->lock);
-	port->gate = port->asleep ? ALL_EPS : 0;
+	port->gate = port->asleep ? USBBACK_ALL_EPS : 0;
 	list_for_each_entry(op, &port->ops, node)
 		port->gate |= op->mask;
 	usbback_port_run(port);
@@ -85,9 +84,9 @@ static u32 op_mask(struct usbback_port *port, const struct usbif_request *req)
 	case USBIF_OP_SET_INTERFACE:
 		/* After another operation this may be a different interface. */
 		return list_empty(&port->ops) ?
-			interface_mask(port->udev, req->arg0) : ALL_EPS;
+			interface_mask(port->udev, req->arg0) : USBBACK_ALL_EPS;
 	default:
-		return ALL_EPS;
+		return USBBACK_ALL_EPS;
 	}
 }
 
@@ -228,8 +227,14 @@ static u8 shutdown_eps(struct usbback_port *port, u32 mask, u64 seq)
 	return wait_eps(port, mask);
 }
 
-/* Parks the requests of endpoints that the host controller has. */
-static u8 takeback_eps(struct usbback_port *port, u32 mask)
+/**
+ * usbback_port_take_back - have the host controller give back what it has, to be parked
+ * @port: port
+ * @mask: endpoints
+ *
+ * Context: process; does not wait for it
+ */
+void usbback_port_take_back(struct usbback_port *port, u32 mask)
 {
 	unsigned int i;
 
@@ -239,6 +244,11 @@ static u8 takeback_eps(struct usbback_port *port, u32 mask)
 			usbback_urb_take_back(&port->eps[i]);
 	spin_unlock_irq(&port->ub->lock);
 	usbback_urb_unlink_port(port);
+}
+
+static u8 takeback_eps(struct usbback_port *port, u32 mask)
+{
+	usbback_port_take_back(port, mask);
 	return wait_eps(port, mask);
 }
 
@@ -296,7 +306,7 @@ static int reset_device(struct usbback_port *port)
 	ret = usbback_dev_lock(port->bdev, LOCK_MS);
 	if (ret)
 		goto out;
-	usbback_streams_free(port, ALL_EPS);
+	usbback_streams_free(port, USBBACK_ALL_EPS);
 	ret = usb_reset_device(port->udev);
 	usbback_dev_unlock(port->bdev);
 out:
@@ -312,7 +322,7 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 	int ret;
 	u8 status;
 
-	status = shutdown_eps(port, ALL_EPS, op->seq);
+	status = shutdown_eps(port, USBBACK_ALL_EPS, op->seq);
 	if (status)
 		return status;
 	/* Enumeration asks for several: only the first one has an effect. */
@@ -335,7 +345,7 @@ static u8 run_reset(struct usbback_port *port, struct usbback_op *op)
 	port->configured = false;
 	port->pristine = true;
 	port->stats.resets += needed;
-	unhold(port, ALL_EPS);
+	unhold(port, USBBACK_ALL_EPS);
 	spin_unlock_irq(&ub->lock);
 	return USBIF_ST_OK;
 }
@@ -373,7 +383,7 @@ static int set_configuration(struct usbback_port *port, int value)
 	if (ret)
 		return ret;
 	began = jiffies;
-	usbback_streams_free(port, ALL_EPS);
+	usbback_streams_free(port, USBBACK_ALL_EPS);
 	/* Also if it is the present one: settings and toggles are to be as new. */
 	ret = usb_set_configuration(port->udev, value);
 	if (!ret)
@@ -389,14 +399,14 @@ static u8 run_set_configuration(struct usbback_port *port, struct usbback_op *op
 	u8 status;
 	int ret;
 
-	status = shutdown_eps(port, ALL_EPS & ~BIT(0), op->seq);
+	status = shutdown_eps(port, USBBACK_ALL_EPS & ~BIT(0), op->seq);
 	if (status)
 		return status;
 	WRITE_ONCE(port->pristine, false);
 	ret = set_configuration(port, op->req.arg0);
 	spin_lock_irq(&ub->lock);
 	port->configured = !ret && op->req.arg0;
-	unhold(port, ALL_EPS & ~BIT(0));
+	unhold(port, USBBACK_ALL_EPS & ~BIT(0));
 	spin_unlock_irq(&ub->lock);
 	return usbback_op_status(ret);
 }
@@ -489,7 +499,7 @@ static u8 run_suspend(struct usbback_port *port, struct usbback_op *op)
 	u8 status;
 
 	pace_configurations(port);
-	status = takeback_eps(port, ALL_EPS);
+	status = takeback_eps(port, USBBACK_ALL_EPS);
 	if (status)
 		return status;
 	began = jiffies;
@@ -549,8 +559,8 @@ static void prepare_end(struct usbback_port *port, int ret)
 		port->configured = false;
 		port->pristine = !ret;
 		port->stats.resets++;
-		unhold(port, ALL_EPS);
-		usbback_streams_forget(port, ALL_EPS);
+		unhold(port, USBBACK_ALL_EPS);
+		usbback_streams_forget(port, USBBACK_ALL_EPS);
 		update_gate(port);
 		port->phase = ret ? PORT_FAILED : PORT_UP;
 		if (ret)

@@ -185,17 +185,6 @@ static u32 moving_eps(struct usbback_port *port)
 	return mask;
 }
 
-static void port_take_back(struct usbback_port *port)
-{
-	unsigned int i;
-
-	spin_lock_irq(&port->ub->lock);
-	for (i = 0; i < USBBACK_EPS; i++)
-		usbback_urb_take_back(&port->eps[i]);
-	spin_unlock_irq(&port->ub->lock);
-	usbback_urb_unlink_port(port);
-}
-
 static void port_thaw(struct usbback_port *port)
 {
 	struct usbback *ub = port->ub;
@@ -261,7 +250,7 @@ int usbback_dev_suspended(struct usb_device *udev, pm_message_t msg)
 	if (moving)
 		usbback_port_drain(port, moving, MOVING_MS);
 	if (port)
-		port_take_back(port);
+		usbback_port_take_back(port, USBBACK_ALL_EPS);
 	return 0;
 }
 
