@@ -116,21 +116,19 @@ static bool usbback_dev_is_going(const struct usbback_dev *bdev)
 }
 
 /**
- * usbback_dev_lock - take the device lock, unless the device goes
+ * usbback_dev_lock_suspended - take the device lock, whether the device sleeps or not
  * @bdev: device
  * @timeout_ms: how long to try
  *
  * The USB core holds the lock while it waits in disconnect(), which waits for the
- * callers of this: so they only ever try. Nobody gets a device that sleeps with the
- * host: the USB core refuses to reset one, but would configure it.
+ * callers of this: so they only ever try.
  *
  * Context: process, no other lock of usbback held
- * Return: 0, -ENODEV, -ETIMEDOUT, -EHOSTUNREACH
+ * Return: 0, -ENODEV if the device goes, -ETIMEDOUT
  */
-int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
+int usbback_dev_lock_suspended(struct usbback_dev *bdev, unsigned int timeout_ms)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(timeout_ms);
-	int err = 0;
 
 	for (;;) {
 		if (usbback_dev_is_going(bdev))
@@ -141,14 +139,32 @@ int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
 			return -ETIMEDOUT;
 		msleep(LOCK_POLL_MS);
 	}
-	if (usbback_dev_is_going(bdev))
-		err = -ENODEV;
-	else if (!bdev->udev->can_submit)
-		/* Changes under the device lock only, but for our own resuming. */
-		err = -EHOSTUNREACH;
-	if (err)
-		usb_unlock_device(bdev->udev);
-	return err;
+	if (!usbback_dev_is_going(bdev))
+		return 0;
+	usb_unlock_device(bdev->udev);
+	return -ENODEV;
+}
+
+/**
+ * usbback_dev_lock - take the device lock, unless the device goes or sleeps
+ * @bdev: device
+ * @timeout_ms: how long to try
+ *
+ * Nobody gets a device that sleeps with the host: the USB core refuses to reset one,
+ * but would configure it.
+ *
+ * Context: process, no other lock of usbback held
+ * Return: 0, -ENODEV, -ETIMEDOUT, -EHOSTUNREACH
+ */
+int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms)
+{
+	int err = usbback_dev_lock_suspended(bdev, timeout_ms);
+
+	/* Changes under the device lock only, but for our own resuming. */
+	if (err || bdev->udev->can_submit)
+		return err;
+	usb_unlock_device(bdev->udev);
+	return -EHOSTUNREACH;
 }
 
 /**

@@ -296,7 +296,8 @@ int usbback_dev_resumed(struct usb_device *udev, pm_message_t msg)
 
 /*
  * The USB core does not say that the host sleeps if a device does already, whose resume
- * would fail now, or would have it thrown off its hub.
+ * would fail now, or would have it thrown off its hub. The PM core says when it is about
+ * to resume it, all that it hangs on being awake, and then keeps its lock until it has.
  */
 static bool port_must_wait(struct usbback_port *port)
 {
@@ -304,7 +305,7 @@ static bool port_must_wait(struct usbback_port *port)
 
 	spin_lock_irq(&port->ub->lock);
 	must = test_bit(USBBACK_DEV_ASLEEP, &port->bdev->power) &&
-	       port->udev->dev.power.is_suspended;
+	       host_goes_to_sleep(port->udev);
 	if (must)
 		port_freeze(port);
 	spin_unlock_irq(&port->ub->lock);
@@ -315,17 +316,24 @@ static bool port_must_wait(struct usbback_port *port)
  * usbback_port_wake - make a suspended device work again
  * @port: port
  *
- * Return: enum usbif_status.
+ * Return: enum usbif_status; %USBIF_ST_SUSPENDED while the host sleeps.
  */
 u8 usbback_port_wake(struct usbback_port *port)
 {
+	bool must_wait;
 	int ret;
 
 	if (!READ_ONCE(port->asleep))
 		return USBIF_ST_OK;
-	if (port_must_wait(port))
+	ret = usbback_dev_lock_suspended(port->bdev, LOCK_MS);
+	must_wait = port_must_wait(port);
+	if (!ret) {
+		if (!must_wait)
+			ret = usbback_dev_resume(port->bdev);
+		usbback_dev_unlock(port->bdev);
+	}
+	if (must_wait)
 		return USBIF_ST_SUSPENDED;
-	ret = usbback_dev_resume(port->bdev);
 	spin_lock_irq(&port->ub->lock);
 	port->asleep = false;
 	spin_unlock_irq(&port->ub->lock);

@@ -132,6 +132,7 @@ const char *usbback_dev_busid(const struct usbback_dev *bdev);
  * Sleeps, no other lock held.
  */
 int usbback_dev_lock(struct usbback_dev *bdev, unsigned int timeout_ms);
+int usbback_dev_lock_suspended(struct usbback_dev *bdev, unsigned int timeout_ms);
 void usbback_dev_unlock(struct usbback_dev *bdev);
 /*
  * Keeps usbfs of the host out: call after each usb_set_configuration(), in the
