@@ -143,12 +143,13 @@ class Peer:
                     "&& cmp /tmp/read /tmp/image", 60)
 
 
-def unanswered(peer: Peer, busid: str) -> tuple[Result, int, str]:
+def unanswered(peer: Peer, busid: str, times: int = 1,
+               port: str = "") -> tuple[Result, int, str]:
     """Unlinks that nobody answers: how that went, how many were lost, and the command
     that succeeds when all of them are answered after all."""
     before, late = peer.count("lost"), peer.count("late")
-    peer.tell("stubborn 1")
-    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 1"),
+    peer.tell(f"stubborn 1 {port}")
+    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", f"-c {times}"),
                          30, check=False)
     lost = peer.count("lost") - before
     return result, lost, f"grep -qx 'late {late + lost}' {peer.debug}"

@@ -16,7 +16,7 @@ import tap  # noqa: E402
 import usbtest  # noqa: E402
 from cache import compile_tool  # noqa: E402
 from gadget import device_node, find_device  # noqa: E402
-from peers import DISK, LIES, PYTHON, SINK, Peer, late_answers  # noqa: E402
+from peers import DISK, LIES, PYTHON, SINK, Peer, late_answers, unanswered  # noqa: E402
 from vm import VM  # noqa: E402
 
 SPEEDS = {"full": "12", "high": "480", "super": "5000", "super-plus": "10000",
@@ -254,11 +254,7 @@ def one_is_stuck(peer: Peer) -> str:
     busid, node = peer.sink(), peer.node()
     load = peer.vm.spawn(f"while dd if={node} of=/dev/null bs=64k iflag=direct "
                          "2>/dev/null; do :; done")
-    lost = peer.count("lost")
-    peer.tell(f"stubborn 1 {SINK}")
-    result = peer.vm.run(usbtest.command(busid, 11).replace("-c 20", "-c 5"), 60,
-                         check=False)
-    lost = peer.count("lost") - lost
+    result, lost, _ = unanswered(peer, busid, 5, str(SINK))
     peer.tell("stubborn 0")
     load.kill(9)
     load.wait(10)

@@ -137,8 +137,8 @@ void back_get(struct back *b, struct back_req *r, void *data, u32 len);
 /* Where the results of the packets of an isochronous request belong. */
 struct usbif_iso_result *back_results(struct back *b, const struct back_req *r);
 void back_complete(struct back *b, struct back_req *r, u8 status, u32 actual);
-/* Has the other side taken all completions? */
 bool back_is_stubborn(const struct back *b, unsigned int port);
+/* Has the other side taken all completions? */
 bool back_is_taken(struct back *b);
 void back_lie(struct back *b, enum back_lie lie);
 /* From now on end the program if the pool has octets that no request put there. */
