@@ -531,13 +531,15 @@ def cycles(vm: VM) -> str:
               f"until test -e /sys/bus/usb/devices/{busid}:1.0/driver; do "
               f"sleep 0.02; done; done")
     vm.run(script % 10, timeout=120)
-    taken = [objects(vm)]
-    for _ in range(2):
+    taken, grown = [objects(vm)], {}
+    # What else goes on may take a few objects now and then: a leak takes them always.
+    while len(taken) < 3 or grown and len(taken) < 8:
         vm.run(script % count, timeout=20 * count)
         taken.append(objects(vm))
-    tap.expect_equal(leaks(taken, count), {}, "slab growth")
+        grown = leaks(taken, count)
+    tap.expect_equal(grown, {}, "slab growth")
     vm.device_del("cycles")
-    return f"{2 * count} cycles"
+    return f"{(len(taken) - 1) * count} cycles"
 
 
 def storm(vm: VM, stick: Stick) -> None:
