@@ -212,7 +212,8 @@ static void check_module(struct server *server)
 
 void server_restore(struct server *server, struct rules *rules)
 {
-	if (!rules->count || server->mirror.rules.count)
+	/* Those of a driver VM are its own. */
+	if (!server->is_kernel || !rules->count || server->mirror.rules.count)
 		return;
 	mirror_inherit(&server->mirror, rules);
 	if (!mirror_restore(&server->mirror))

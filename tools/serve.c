@@ -349,9 +349,7 @@ static int serve(const struct request *request, int ready)
 		goto out;
 	for (role = 0; role < NR_ROLES; role++)
 		server_adopt(server, role, inherited.pid[role], inherited.start_time[role]);
-	/* Those of a driver VM are its own. */
-	if (!config->socket[ROLE_BACKEND])
-		server_restore(server, &inherited.rules);
+	server_restore(server, &inherited.rules);
 	if (ready >= 0)
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/* Whoever waits for us may want to read it. */
