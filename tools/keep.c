@@ -75,8 +75,9 @@ static int conf_lock(void)
 		return fd;
 	if (mkdir(conf_root(), 0755) && errno != EEXIST)
 		return -errno;
-	if (mkdir(run_root(), 0755) && errno != EEXIST)
-		return -errno;
+	ret = run_root_make();
+	if (ret)
+		return ret;
 	path = xasprintf("%s/rules.lock", run_root());
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	ret = fd < 0 || flock(fd, LOCK_EX) ? -errno : 0;
@@ -126,23 +127,34 @@ static int rewrite(const char *path, const char *busid, const char *rule)
 	return ret;
 }
 
-bool is_kept_for_other(const char *busid, const struct vport *vport)
+char *conf_line(char **rest)
+{
+	size_t length;
+	char *line;
+
+	while (*rest && (line = strsep(rest, "\n"))) {
+		line[strcspn(line, "#")] = '\0';
+		line += strspn(line, " \t");
+		for (length = strlen(line); length && strchr(" \t\r", line[length - 1]);)
+			line[--length] = '\0';
+		if (length)
+			return line;
+	}
+	return NULL;
+}
+
+void rules_read_kept(struct rules *rules, const char *busid)
 {
 	char *path = xasprintf("%s/rules", conf_root());
 	char *text = file_read(path), *rest = text, *line;
 	struct rule rule;
-	bool is = false;
 
-	while (rest && !is && (line = strsep(&rest, "\n"))) {
-		line += strspn(line, " \t");
-		line[strcspn(line, "# \t\r")] = '\0';
-		is = rule_parse(line, &rule) && strcmp(rule.busid, busid) &&
-		     !strcmp(rule.vport.vm, vport->vm) && rule.vport.vusb == vport->vusb &&
-		     rule.vport.port == vport->port;
-	}
+	memset(rules, 0, sizeof(*rules));
+	while ((line = conf_line(&rest)))
+		if (rule_parse(line, &rule) && strcmp(rule.busid, busid))
+			rules_add(rules, &rule);
 	free(text);
 	free(path);
-	return is;
 }
 
 int rule_keep(const char *busid, const struct vport *vport, bool is_forced)

@@ -221,11 +221,11 @@ static bool is_port_free(const struct rules *rules, const struct vport *vport)
 }
 
 /* Fills in the port that was left open. One that is another's after a reboot is not free. */
-static int choose_port(const struct rules *rules, const char *busid, struct vport *vport,
-		       unsigned int first)
+static int choose_port(const struct rules *rules, const struct rules *kept,
+		       struct vport *vport, unsigned int first)
 {
 	for (vport->port = first; vport->port <= MAX_PORT; vport->port++) {
-		if (is_port_free(rules, vport) && !is_kept_for_other(busid, vport))
+		if (is_port_free(rules, vport) && is_port_free(kept, vport))
 			return UCTL_OK;
 	}
 	return fail(UCTL_BUSY, "all ports of %s:%u are taken; name the next controller: %s:%u",
@@ -261,8 +261,8 @@ static int write_rule(const char *file, const char *busid,
 }
 
 /* Somebody else may take the port that was free: go on to the next. */
-static int write_some_port(const char *file, const char *busid,
-			   struct vport *vport, bool is_forced)
+static int try_ports(const char *file, const char *busid, const struct rules *kept,
+		     struct vport *vport, bool is_forced)
 {
 	unsigned int first = 1;
 	struct rules rules;
@@ -273,7 +273,7 @@ static int write_some_port(const char *file, const char *busid,
 		status = rules_read(&rules);
 		if (status)
 			return status;
-		status = choose_port(&rules, busid, vport, first);
+		status = choose_port(&rules, kept, vport, first);
 		rules_free(&rules);
 		if (status)
 			return status;
@@ -288,6 +288,18 @@ static int write_some_port(const char *file, const char *busid,
 			return say_busy(busid, vport);
 		first = vport->port + 1;
 	}
+}
+
+static int write_some_port(const char *file, const char *busid,
+			   struct vport *vport, bool is_forced)
+{
+	struct rules kept;
+	int status;
+
+	rules_read_kept(&kept, busid);
+	status = try_ports(file, busid, &kept, vport, is_forced);
+	rules_free(&kept);
+	return status;
 }
 
 /* What the kernel has taken is kept, also if the device can't be routed at present. */
@@ -616,18 +628,11 @@ static int restore_file(const char *name, int (*restore)(char *line), int *count
 	char *path = xasprintf("%s/%s", conf_root(), name);
 	char *text = file_read(path), *rest = text, *line;
 	int first = UCTL_OK, status;
-	size_t length;
 
 	if (!text && errno != ENOENT)
 		first = fail(status_of(errno), "cannot read %s: %s", path,
 			     strerror(errno));
-	while (rest && (line = strsep(&rest, "\n"))) {
-		line[strcspn(line, "#")] = '\0';
-		line += strspn(line, " \t");
-		for (length = strlen(line); length && strchr(" \t\r", line[length - 1]);)
-			line[--length] = '\0';
-		if (!length)
-			continue;
+	while ((line = conf_line(&rest))) {
 		status = restore(line);
 		*count += !status;
 		if (!first)

@@ -23,18 +23,26 @@ static const char * const role_names[NR_ROLES] = {
 	[ROLE_GUEST] = "guest", [ROLE_BACKEND] = "backend",
 };
 
-int rundir_make(void)
+int run_root_make(void)
 {
 	const char *dir = run_root();
 
 	/* QEMUs of other users look for their sockets there, whatever the umask is. */
 	if (!mkdir(dir, 0755) && !chmod(dir, 0755))
+		return 0;
+	return errno == EEXIST ? 0 : -errno;
+}
+
+int rundir_make(void)
+{
+	const char *dir = run_root();
+	int ret = run_root_make();
+
+	if (!ret)
 		return UCTL_OK;
-	if (errno == EEXIST)
-		return UCTL_OK;
-	if (status_of(errno) == UCTL_PERM)
+	if (status_of(-ret) == UCTL_PERM)
 		return fail(UCTL_PERM, "not allowed to make %s; run usbctl as root", dir);
-	return fail(UCTL_FAILED, "cannot make %s: %s", dir, strerror(errno));
+	return fail(UCTL_FAILED, "cannot make %s: %s", dir, strerror(-ret));
 }
 
 char *run_file(const char *vm, const char *suffix)

@@ -220,8 +220,10 @@ int limits_write(const char *line);
 int rules_lock(const char *busid);
 /* Has /etc/usbif/rules say this of the bus ID, nothing if @vport is NULL. */
 int rule_keep(const char *busid, const struct vport *vport, bool is_forced);
-/* Is there a rule to be restored that gives the port to another bus ID? */
-bool is_kept_for_other(const char *busid, const struct vport *vport);
+/* Next line of such a file that says something, without its comment; NULL at the end. */
+char *conf_line(char **rest);
+/* Those of other bus IDs. */
+void rules_read_kept(struct rules *rules, const char *busid);
 
 /* ---- devices.c ---- */
 
@@ -315,6 +317,8 @@ struct served_list {
 	size_t count;
 };
 
+/* 0 or -errno; rundir_make() says what went wrong. */
+int run_root_make(void);
 int rundir_make(void);
 char *run_file(const char *vm, const char *suffix);
 /* Descriptor of the lock, or -status with a line said. */
