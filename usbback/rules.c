@@ -675,9 +675,9 @@ void usbback_rules_print(struct usbback_text *text)
 		if (!rule->wanted)
 			continue;
 		state = rule_state(rule, &why);
-		usbback_text_printf(text, "%s:%s:%u:%u %s%s%s\n", spec->busid,
+		usbback_text_printf(text, "%s:%s:%u:%u%s %s%s%s\n", spec->busid,
 				    spec->vm, spec->vusb, spec->port,
-				    state, why[0] ? " " : "", why);
+				    spec->force ? ":force" : "", state, why[0] ? " " : "", why);
 	}
 	mutex_unlock(&usbback_rules_lock);
 }
