@@ -210,6 +210,8 @@ struct usbback_port_stats {
  * @asleep: suspended by the guest, requests wait; written by the worker [L]
  * @frozen: the host sleeps, requests and operations wait [L]
  * @freezes: how often that was so [L]
+ * @held_awake: the PM core may refuse to suspend the device by itself, as it does from
+ *              before the host's sleep until all of it is awake [L]
  * @wakeup: as in the port table [L]
  * @want_kick: ring for a change of the port table
  * @want_prepare: reset and publish [L]
@@ -238,6 +240,7 @@ struct usbback_port {
 	bool asleep;
 	bool frozen;
 	u32 freezes;
+	bool held_awake;
 	u32 wakeup;
 	bool want_kick;
 	bool want_prepare;

@@ -504,7 +504,7 @@ static u8 run_suspend(struct usbback_port *port, struct usbback_op *op)
 		return status;
 	began = jiffies;
 	status = usbback_port_sleep(port, op->req.arg0);
-	if (status)
+	if (status && status != USBIF_ST_SUSPENDED)
 		charge_configuration(port, began, true);
 	return status;
 }

@@ -216,6 +216,7 @@ static void port_fill(struct usbback_port *port, struct usbback_dev *bdev,
 	port->gate = 0;
 	port->asleep = false;
 	port->frozen = false;
+	port->held_awake = false;
 	for (i = 0; i < USBBACK_EPS; i++) {
 		port->eps[i].held = false;
 		port->eps[i].streams = 0;

@@ -20,6 +20,7 @@
 #include "device.h"
 
 #define LOCK_MS		1000	/* for the device lock */
+#define WAKE_MS		10000	/* for that of one the PM core resumes, with others to reset */
 #define MOVING_MS	500	/* for transfers to end before the host sleeps */
 
 /* ---- the device ---- */
@@ -79,8 +80,6 @@ static int dev_suspend(struct usbback_dev *bdev, bool may_wake)
 	/* Only one that is awake has a reference of ours to drop. */
 	if (test_bit(USBBACK_DEV_ASLEEP, &bdev->power))
 		return 0;
-	if (host_goes_to_sleep(udev))
-		return -EBUSY;
 	ret = usbback_dev_lock(bdev, LOCK_MS);
 	if (ret)
 		return ret;
@@ -93,7 +92,7 @@ static int dev_suspend(struct usbback_dev *bdev, bool may_wake)
 		return 0;
 	if (!test_and_clear_bit(USBBACK_DEV_ASLEEP, &bdev->power))
 		return 0;
-	/* Somebody on the host has it in use, or it can't. */
+	/* Somebody on the host has it in use, or the PM core has, or it can't. */
 	pm_runtime_get_sync(&udev->dev);
 	return ret < 0 ? ret : -EBUSY;
 }
@@ -164,6 +163,7 @@ static void port_freeze(struct usbback_port *port)
 {
 	lockdep_assert_held(&port->ub->lock);
 	port->frozen = true;
+	port->held_awake = true;
 	port->freezes++;
 }
 
@@ -195,6 +195,20 @@ static void port_thaw(struct usbback_port *port)
 	usbback_port_run(port);
 }
 
+/* All of the host is awake. */
+static void port_after_sleep(struct usbback_port *port)
+{
+	struct usbback_dev *bdev = port->bdev;
+
+	lockdep_assert_held(&port->ub->lock);
+	port->held_awake = false;
+	if (port->frozen)
+		port_thaw(port);
+	if (bdev && test_and_clear_bit(USBBACK_DEV_OWED, &bdev->power) &&
+	    READ_ONCE(bdev->may_wake) && usbback_port_is_shown(port))
+		port_woken(port);
+}
+
 /**
  * usbback_ports_thaw - have the devices of a channel go on after the host's sleep
  * @ub: channel; the list of channels is locked
@@ -210,8 +224,8 @@ void usbback_ports_thaw(struct usbback *ub)
 	spin_lock_irq(&ub->lock);
 	for (vusb = 0; vusb < USBIF_MAX_VUSB; vusb++)
 		for (nr = 0; nr <= USBIF_MAX_PORTS; nr++)
-			if (ub->ports[vusb][nr] && ub->ports[vusb][nr]->frozen)
-				port_thaw(ub->ports[vusb][nr]);
+			if (ub->ports[vusb][nr])
+				port_after_sleep(ub->ports[vusb][nr]);
 	spin_unlock_irq(&ub->lock);
 }
 
@@ -323,9 +337,9 @@ u8 usbback_port_wake(struct usbback_port *port)
 	bool must_wait;
 	int ret;
 
-	if (!READ_ONCE(port->asleep))
+	if (!READ_ONCE(port->asleep) && !test_bit(USBBACK_DEV_ASLEEP, &port->bdev->power))
 		return USBIF_ST_OK;
-	ret = usbback_dev_lock_suspended(port->bdev, LOCK_MS);
+	ret = usbback_dev_lock_suspended(port->bdev, WAKE_MS);
 	must_wait = port_must_wait(port);
 	if (!ret) {
 		if (!must_wait)
@@ -340,12 +354,25 @@ u8 usbback_port_wake(struct usbback_port *port)
 	return ret ? usbback_op_status(ret) : USBIF_ST_OK;
 }
 
+/* The PM core's reference would be in the way, until all of the host is awake again. */
+static bool port_is_held_awake(struct usbback_port *port)
+{
+	bool is_held;
+
+	spin_lock_irq(&port->ub->lock);
+	is_held = port->held_awake || host_goes_to_sleep(port->udev);
+	if (is_held)
+		port_freeze(port);
+	spin_unlock_irq(&port->ub->lock);
+	return is_held;
+}
+
 /**
  * usbback_port_sleep - suspend a device
  * @port: port whose endpoints have nothing in the hands of the host controller
  * @may_wake: with remote wakeup
  *
- * Return: enum usbif_status.
+ * Return: enum usbif_status; %USBIF_ST_SUSPENDED while the host sleeps.
  */
 u8 usbback_port_sleep(struct usbback_port *port, bool may_wake)
 {
@@ -353,6 +380,8 @@ u8 usbback_port_sleep(struct usbback_port *port, bool may_wake)
 	int ret;
 
 	ret = dev_suspend(port->bdev, may_wake);
+	if (ret && port_is_held_awake(port))
+		return USBIF_ST_SUSPENDED;
 	spin_lock_irq(&ub->lock);
 	port->asleep = !ret;
 	port->stats.suspends += !ret;

@@ -22,7 +22,7 @@ from faulted import settled  # noqa: E402
 from gadget import child_node, find_device  # noqa: E402
 from nested import usbctl_binary  # noqa: E402
 from usbif import SYSFS, ivshmem_addresses  # noqa: E402
-from vm import IN_TURN, SCALE, VM  # noqa: E402
+from vm import IN_TURN, SCALE, VM, Job  # noqa: E402
 from workload import counter  # noqa: E402
 
 MODULES = ("xhci-pci", "usb-storage", "sd_mod", "usbhid", "hid-generic",
@@ -386,9 +386,40 @@ class Pair:
 
     def key_wakes(self) -> None:
         """A key ends the guest's suspend to idle."""
+        job = self.freeze()
+        self.driver.qmp("send-key", keys=[{"type": "qcode", "data": "a"}])
+        job.wait(30, check=True)
+        self.press()
+        self.compare()
+
+    def freeze(self) -> Job:
+        """The guest goes to sleep, to idle."""
+        since = self.guest.mark()
         job = self.guest.spawn("echo freeze > /sys/power/state")
+        self.guest.wait_log("PM: suspend entry", 10, since)
         time.sleep(6)
         tap.expect(job.rc is None, "it did not sleep")
+        return job
+
+    def both_sleep(self) -> None:
+        """So does a key if the driver VM slept when the guest went to sleep."""
+        self.sleep(self.driver)
+        driver = self.job
+        job = self.freeze()
+        self.driver.qmp("system_wakeup")
+        driver.wait(60, check=True)
+        time.sleep(3)
+        tap.expect(job.rc is None, "it woke up with the driver VM")
+        self.driver.qmp("send-key", keys=[{"type": "qcode", "data": "a"}])
+        job.wait(30, check=True)
+        self.press()
+        self.compare()
+
+    def no_image(self) -> None:
+        """And if the driver VM has tried to hibernate meanwhile, and had no place for it."""
+        job = self.freeze()
+        self.driver.run("! echo disk > /sys/power/state", 60)
+        time.sleep(3)
         self.driver.qmp("send-key", keys=[{"type": "qcode", "data": "a"}])
         job.wait(30, check=True)
         self.press()
@@ -405,7 +436,8 @@ def main() -> None:
                              *([pair.configured] if tap.LONG else []),
                              pair.suspended,
                              pair.guest_stands_still,
-                             pair.driver_stands_still, pair.key_wakes,
+                             pair.driver_stands_still, pair.key_wakes, pair.both_sleep,
+                             *([pair.no_image] if tap.LONG else []),
                              pair.replugged, pair.unplugged,
                              *([pair.driver_dies, pair.restored,
                                 pair.hibernated] if tap.LONG else []),
