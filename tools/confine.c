@@ -140,6 +140,8 @@ static const int calls[] = {
 	/* the way to the background, and the system log, which has to be found again */
 	SCMP_SYS(chdir), SCMP_SYS(dup2), SCMP_SYS(dup3), SCMP_SYS(connect),
 	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(fcntl), SCMP_SYS(fcntl64),
+	/* a doorbell that makes writers wait */
+	SCMP_SYS(setitimer),
 	/* what the C library does by itself */
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
 	SCMP_SYS(futex), SCMP_SYS(futex_time64), SCMP_SYS(clock_gettime),

@@ -5,14 +5,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include "proto.h"
 #include "usbctl.h"
+
+#define BELL_US	100000	/* that a write to one may wait */
 
 bool region_size_parse(const char *text, uint64_t *size)
 {
@@ -122,17 +126,28 @@ void region_write_identity(const struct region *region)
 	usbif_ident_encode(region->ctl, region->size, roles);
 }
 
+static void woken(int signal)
+{
+	(void)signal;
+}
+
 /*
  * The other end has the same open file: that writing does not wait, it can change, and fill
- * the counter. A doorbell that is full need not be rung.
+ * the counter, at any moment. A doorbell that is full need not be rung. The alarm goes off
+ * again and again, as it may before the write begins.
  */
 void bell_ring(int fd)
 {
+	static const struct itimerval often = { { 0, BELL_US }, { 0, BELL_US } }, never;
+	static const struct sigaction wake = { .sa_handler = woken };
 	struct pollfd bell = { .fd = fd, .events = POLLOUT };
 
 	if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) || poll(&bell, 1, 0) != 1)
 		return;
+	sigaction(SIGALRM, &wake, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
 	eventfd_write(fd, 1);
+	setitimer(ITIMER_REAL, &never, NULL);
 }
 
 void region_front_is_dead(const struct region *region)
