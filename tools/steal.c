@@ -4,6 +4,7 @@
  * with region and doorbells. They are the same files still: get them from a peer.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,17 @@ static void bell_check(int *bell, uint64_t id)
 		fd_close(bell);
 }
 
+/* Its owner may have put a file there that can shrink, under those who have it mapped. */
+static bool is_sound(const struct region *region, const struct served *old)
+{
+	int seals = fcntl(region->memfd, F_GET_SEALS);
+	struct stat stat;
+
+	return seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW &&
+	       !fstat(region->memfd, &stat) && stat.st_ino == old->memory &&
+	       (uint64_t)stat.st_size == region->size;
+}
+
 static int bell_replace(int *bell)
 {
 	if (*bell < 0)
@@ -127,7 +139,7 @@ bool region_steal(struct region *region, const struct served *old)
 	bell_check(&region->bell_back, old->bell[ROLE_BACKEND]);
 	bell_check(&region->bell_front, old->bell[ROLE_GUEST]);
 	/* A doorbell that no living peer holds may be a new one. */
-	if (region->memfd >= 0 && region_memory_id(region) == old->memory &&
+	if (region->memfd >= 0 && is_sound(region, old) &&
 	    !bell_replace(&region->bell_back) && !bell_replace(&region->bell_front) &&
 	    !region_map(region))
 		return true;
