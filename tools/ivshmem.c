@@ -151,6 +151,11 @@ bool server_has_guest(const struct server *server)
 	return server->peer[ROLE_GUEST].state != PEER_NONE;
 }
 
+bool server_has_rules(const struct server *server)
+{
+	return server->mirror.rules.count;
+}
+
 static int create_again(struct server *server, int cdev)
 {
 	const struct peer *guest = &server->peer[ROLE_GUEST];
@@ -187,7 +192,7 @@ static void retry_later(struct server *server)
 static void check_module(struct server *server)
 {
 	int cdev = cdev_open("usbback", true);
-	int ret;
+	int ret = 0;
 
 	if (cdev < 0) {
 		if (server->mirror.has_node)
@@ -201,10 +206,12 @@ static void check_module(struct server *server)
 		ret = create_again(server, cdev);
 		say("%s: usbback was loaded again: %s", vm_of(server),
 		    ret ? strerror(-ret) : "channel made again");
+		if (!ret)
+			limits_restore(vm_of(server));
 		server->mirror.is_stale = true;
 	}
 	close(cdev);
-	if (server->mirror.is_stale && !mirror_restore(&server->mirror))
+	if ((server->mirror.is_stale && !mirror_restore(&server->mirror)) || ret)
 		retry_later(server);
 	else
 		server->retries = 0;
@@ -215,6 +222,7 @@ void server_restore(struct server *server, struct rules *rules)
 	/* Those of a driver VM are its own. */
 	if (!server->is_kernel || !rules->count || server->mirror.rules.count)
 		return;
+	limits_restore(vm_of(server));
 	mirror_inherit(&server->mirror, rules);
 	if (!mirror_restore(&server->mirror))
 		retry_later(server);

@@ -40,6 +40,19 @@ int limits_write(const char *line)
 	return ret ? write_failed("limits", line, ret) : UCTL_OK;
 }
 
+void limits_restore(const char *vm)
+{
+	char *path = xasprintf("%s/limits", conf_root());
+	char *text = file_read(path), *rest = text, *line;
+	size_t length = strlen(vm);
+
+	while ((line = conf_line(&rest)))
+		if (!strncmp(line, vm, length) && strchr(" \t", line[length]))
+			limits_write(line);
+	free(text);
+	free(path);
+}
+
 static int limits_set(int argc, char **argv)
 {
 	char *line = xstrdup(argv[0]), *longer;

@@ -307,6 +307,7 @@ static int settle(const char *busid, const struct vport *vport, bool is_kept, bo
 {
 	int status = report(busid), kept = UCTL_OK;
 
+	served_strike(busid, vport->vm);
 	if (is_kept)
 		kept = rule_keep(busid, vport, is_forced);
 	return status ? status : kept;
@@ -327,21 +328,46 @@ static int write_vport(const char *file, const char *busid, struct vport *vport,
 	return status;
 }
 
-/* The rule of the bus ID at present, if any; false if it can't be known. */
-static int present_vport(const char *busid, struct vport *vport, bool *has)
+/* The rule of the bus ID at present, if any. */
+static int present_rule(const char *busid, struct rule *present, bool *has)
 {
 	const struct rule *rule;
 	struct rules rules;
 	int status = rules_read(&rules);
 
+	memset(present, 0, sizeof(*present));
 	if (status)
 		return status;
 	rule = rules_find_busid(&rules, busid);
 	*has = rule;
 	if (rule)
-		*vport = rule->vport;
+		*present = *rule;
+	present->reason = NULL;
 	rules_free(&rules);
 	return UCTL_OK;
+}
+
+/*
+ * After a reboot the port is another device's: or both are halves of one socket, and then
+ * that one has its rule in force.
+ */
+static int check_kept(const char *busid, const struct vport *vport)
+{
+	const struct rule *other, *live;
+	struct rules kept, rules;
+	int status = rules_read(&rules);
+
+	rules_read_kept(&kept, busid);
+	other = rules_find_vport(&kept, vport);
+	live = other ? rules_find_busid(&rules, other->busid) : NULL;
+	if (!status && other && (!live || !is_same(&live->vport, vport, 3)))
+		status = fail(UCTL_BUSY,
+			      "%s: port %s:%u:%u is kept for %s; take another, or: usbctl detach %s --persist",
+			      busid, vport->vm, vport->vusb, vport->port, other->busid,
+			      other->busid);
+	rules_free(&kept);
+	rules_free(&rules);
+	return status;
 }
 
 /* For commands that have no other option of their own: was --persist given? */
@@ -367,7 +393,8 @@ int cmd_attach(const struct command *cmd, int argc, char **argv)
 		LAST_OPTION
 	};
 	bool is_forced = false, is_kept = false, has_rule;
-	struct vport vport, present;
+	struct rule present;
+	struct vport vport;
 	unsigned int parts;
 	const char *busid;
 	int option, status;
@@ -382,39 +409,45 @@ int cmd_attach(const struct command *cmd, int argc, char **argv)
 	if (!status && is_kept)
 		status = rules_lock(busid);
 	if (!status)
-		status = present_vport(busid, &present, &has_rule);
+		status = present_rule(busid, &present, &has_rule);
 	if (status)
 		return status;
-	if (has_rule && !is_same(&present, &vport, parts))
+	if (has_rule && !is_same(&present.vport, &vport, parts))
 		return fail(UCTL_BUSY, "%s already goes to %s:%u:%u; type: usbctl move %s %s",
-			    busid, present.vm, present.vusb, present.port, busid,
-			    argv[optind + 1]);
+			    busid, present.vport.vm, present.vport.vusb, present.vport.port,
+			    busid, argv[optind + 1]);
 	if (has_rule) {
 		/* Written again, a rule that was refused is tried again. */
-		vport = present;
+		vport = present.vport;
+		is_forced |= present.is_forced;
 		parts = 3;
 	}
+	if (is_kept && parts == 3)
+		status = check_kept(busid, &vport);
+	if (status)
+		return status;
 	status = write_vport("new_vport", busid, &vport, parts, is_forced);
 	return status ? status : settle(busid, &vport, is_kept, is_forced);
 }
 
 static int move_in_two_steps(const char *busid, struct vport *vport,
-			     unsigned int parts)
+			     unsigned int parts, bool is_forced)
 {
 	int ret = driver_write("remove_vport", busid);
 
 	if (ret)
 		return write_failed("remove_vport", busid, ret);
-	return write_vport("new_vport", busid, vport, parts, false);
+	return write_vport("new_vport", busid, vport, parts, is_forced);
 }
 
 int cmd_move(const struct command *cmd, int argc, char **argv)
 {
 	bool is_kept = option_persist(cmd, argc, argv);
-	struct vport vport, present;
+	struct rule present;
+	struct vport vport;
 	unsigned int parts;
 	const char *busid;
-	bool has_rule;
+	bool has_rule, is_there;
 	int status;
 	char *path;
 
@@ -424,21 +457,26 @@ int cmd_move(const struct command *cmd, int argc, char **argv)
 	if (!status && is_kept)
 		status = rules_lock(busid);
 	if (!status)
-		status = present_vport(busid, &present, &has_rule);
+		status = present_rule(busid, &present, &has_rule);
 	if (status)
 		return status;
 	if (!has_rule)
 		return fail(UCTL_NOTFOUND, "%s has no rule yet; type: usbctl attach %s %s",
 			    busid, busid, argv[optind + 1]);
+	is_there = is_same(&present.vport, &vport, parts);
+	if (is_there)
+		vport = present.vport;
+	if (is_kept && (is_there || parts == 3))
+		status = check_kept(busid, &vport);
+	if (status)
+		return status;
 	path = driver_file("move_vport");
-	if (is_same(&present, &vport, parts))
-		vport = present;
-	else if (!access(path, F_OK))
-		status = write_vport("move_vport", busid, &vport, parts, false);
-	else
-		status = move_in_two_steps(busid, &vport, parts);
+	if (!is_there && !access(path, F_OK))
+		status = write_vport("move_vport", busid, &vport, parts, present.is_forced);
+	else if (!is_there)
+		status = move_in_two_steps(busid, &vport, parts, present.is_forced);
 	free(path);
-	return status ? status : settle(busid, &vport, is_kept, false);
+	return status ? status : settle(busid, &vport, is_kept, present.is_forced);
 }
 
 static bool is_grabbed(const char *busid)
@@ -465,6 +503,7 @@ static int detach_live(const char *busid)
 			    busid);
 	if (ret)
 		return write_failed("remove_vport", busid, ret);
+	served_strike(busid, NULL);
 	while (is_grabbed(busid)) {
 		if (now_ms() > end) {
 			printf("%s: rule removed; the device is still on its way back\n",
@@ -492,16 +531,29 @@ static int detach_one(const char *busid, bool is_kept)
 static int detach_port(const char *name, const struct vport *vport, bool is_kept)
 {
 	struct rules rules;
-	int status, found = 0;
+	int status, second, found = 0;
 	size_t i;
 
 	status = rules_read(&rules);
+	if (status)
+		return status;
 	/* Both halves of one socket may have the port. */
 	for (i = 0; !status && i < rules.count; i++) {
 		if (!is_same(&rules.rule[i].vport, vport, 3))
 			continue;
 		found++;
 		status = detach_one(rules.rule[i].busid, is_kept);
+	}
+	rules_free(&rules);
+	if (is_kept)
+		rules_read_kept(&rules, "");
+	/* Also one that is not in force. */
+	for (i = 0; i < rules.count; i++) {
+		if (!is_same(&rules.rule[i].vport, vport, 3))
+			continue;
+		found++;
+		second = rule_keep(rules.rule[i].busid, NULL, false);
+		status = status ? status : second;
 	}
 	rules_free(&rules);
 	if (!status && !found)

@@ -302,6 +302,43 @@ void served_list_free(struct served_list *list)
 	memset(list, 0, sizeof(*list));
 }
 
+static bool strike(struct rules *rules, const char *busid)
+{
+	size_t i, count = 0;
+	bool has = false;
+
+	for (i = 0; i < rules->count; i++) {
+		if (strcmp(rules->rule[i].busid, busid))
+			rules->rule[count++] = rules->rule[i];
+		else
+			has = true;
+	}
+	rules->count = count;
+	return has;
+}
+
+void served_strike(const char *busid, const char *except)
+{
+	struct served_list list;
+	struct served *served;
+	int lock;
+	size_t i;
+
+	served_list_read(&list);
+	for (i = 0; i < list.count; i++) {
+		served = &list.served[i];
+		if (served->server || (except && !strcmp(served->vm, except)) ||
+		    !strike(&served->rules, busid))
+			continue;
+		lock = run_lock(served->vm);
+		if (lock < 0)
+			continue;
+		served_write(served);
+		close(lock);
+	}
+	served_list_free(&list);
+}
+
 const struct served *served_find(const struct served_list *list,
 				 const char *vm)
 {

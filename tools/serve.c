@@ -363,8 +363,12 @@ static int serve(const struct request *request, int ready)
 		notify_ready();
 		status = server_run(server);
 	}
-	/* With it the next server finds the region again, if nobody else has it. */
-	is_known = config->socket[ROLE_BACKEND] || server_has_guest(server);
+	/*
+	 * With it the next server finds the region again, if nobody else has it, and the
+	 * rules, if usbback is loaded again before.
+	 */
+	is_known = config->socket[ROLE_BACKEND] || server_has_guest(server) ||
+		   server_has_rules(server);
 	server_close(server);
 	if (!is_known) {
 		path = run_file(config->vm, "json");

@@ -144,6 +144,7 @@ struct vport {
 struct rule {
 	char busid[BUSID_MAX + 1];
 	struct vport vport;
+	bool is_forced;
 	char text[96];		/* as it can be written again */
 	char state[24];
 	char *reason;		/* NULL for none */
@@ -210,6 +211,8 @@ int write_failed(const char *file, const char *text, int error);
 
 /* "VM NAME=NUMBER..." */
 int limits_write(const char *line);
+/* Those that /etc/usbif has for a guest, for a module that was loaded again. */
+void limits_restore(const char *vm);
 
 /* ---- keep.c ---- */
 
@@ -330,6 +333,11 @@ int served_write(const struct served *served);
 bool served_read(struct served *served, const char *vm);
 void served_clear(struct served *served);
 void served_list_read(struct served_list *list);
+/*
+ * The bus ID has no rule any more, or one of that other guest, which servers that do not
+ * run have not seen.
+ */
+void served_strike(const char *busid, const char *except);
 void served_list_free(struct served_list *list);
 const struct served *served_find(const struct served_list *list,
 				 const char *vm);
@@ -397,6 +405,7 @@ int server_describe(const struct server *server);
 /* A module that has no rules of the guest gets these, and they are taken away. */
 void server_restore(struct server *server, struct rules *rules);
 bool server_has_guest(const struct server *server);
+bool server_has_rules(const struct server *server);
 /* Until SIGTERM or SIGINT. */
 int server_run(struct server *server);
 void server_close(struct server *server);

@@ -68,7 +68,8 @@ bool rule_parse(const char *text, struct rule *rule)
 	memcpy(rule->busid, text, vport - text);
 	copy = xstrdup(vport + 1);
 	length = strlen(copy);
-	if (length > 6 && !strcmp(copy + length - 6, ":force"))
+	rule->is_forced = length > 6 && !strcmp(copy + length - 6, ":force");
+	if (rule->is_forced)
 		copy[length - 6] = '\0';
 	is_good = is_busid(rule->busid) &&
 		  vport_parse(copy, &rule->vport, &parts) && parts == 3;

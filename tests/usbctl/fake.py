@@ -171,6 +171,7 @@ class Machine:
                           self.sys / "module", self.sys / "class/block"):
             directory.mkdir(parents=True)
         self.rules: dict[str, list[str]] = {}
+        self.forced: set[str] = set()
         self.states: dict[str, str] = {}
         self.busy: set[str] = set()
         self.writes: list[tuple[str, str]] = []
@@ -257,7 +258,8 @@ class Machine:
     def _show(self) -> None:
         lines = []
         for busid, (rule, state) in self.rules.items():
-            lines.append(f"{busid}:{rule} {state}\n")
+            force = ":force" if busid in self.forced else ""
+            lines.append(f"{busid}:{rule}{force} {state}\n")
         self._put("vports", "".join(lines))
         self._put("grabbed_devices", "".join(
             f"{busid} 1234:abcd 480 {rule} Stick\n"
@@ -344,6 +346,10 @@ class Machine:
                for other, rule in self.rules.items()):
             return errno.EBUSY
         self.rules[busid] = [vport, self._state(busid, match[2])]
+        if match[5]:
+            self.forced.add(busid)
+        else:
+            self.forced.discard(busid)
         return 0
 
     def _state(self, busid: str, vm: str) -> str:

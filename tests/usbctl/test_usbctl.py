@@ -290,7 +290,7 @@ def restore(machine: Machine) -> None:
     expect("1-5" in machine.rules, "stopped at the first bad line")
     ends(machine("status", "--rules"), 0)
     expect_equal(machine("status", "--rules").out.split(),
-                 ["1-4:vm1:0:1", "1-2.3:vm2:0:1", "1-5:vm1:0:9"])
+                 ["1-4:vm1:0:1", "1-2.3:vm2:0:1:force", "1-5:vm1:0:9"])
 
 
 def limits(machine: Machine) -> None:
@@ -346,8 +346,23 @@ def persist(machine: Machine) -> None:
     ends(machine("attach", "1-4", "vm1:0:1"), 0)
     ends(machine("attach", "1-3", "vm1"), 0)
     expect_equal(machine.rules["1-3"][0], "vm1:0:4", "neither taken nor kept")
+    lines = file.read_text("ascii")
+    ends(machine("move", "1-4", "vm1:0:2", "--persist"), 6, "kept for 1-2.3")
     ends(machine("detach", "1-4"), 0)
-    ends(machine("attach", "1-2.3", "vm1:0:2"), 0)
+    ends(machine("attach", "1-4", "vm1:0:3", "--persist"), 6, "kept for 1-40")
+    expect_equal(file.read_text("ascii"), lines, "what is kept")
+    # What was forced stays so.
+    ends(machine("attach", "1-2.3", "vm1:0:2", "--force"), 0)
+    ends(machine("move", "1-2.3", "vm1:0:5", "--persist"), 0)
+    expect_equal(machine.writes[-1], ("move_vport", "1-2.3:vm1:0:5:force"))
+    expect("1-2.3:vm1:0:5:force\n" in file.read_text("ascii"), "kept without force")
+    ends(machine("attach", "1-2.3", "vm1:0:5", "--persist"), 0)
+    expect("1-2.3:vm1:0:5:force\n" in file.read_text("ascii"), "kept without force")
+    # One that is not in force.
+    file.write_text(file.read_text("ascii") + "1-5:vm6:0:6\n", "ascii")
+    ends(machine("detach", "vm6:0:6"), 5)
+    ends(machine("detach", "vm6:0:6", "--persist"), 0, "no longer")
+    ends(machine("detach", "vm6:0:6", "--persist"), 5)
     # Whoever can only look at the directory can't have others wait.
     directory = os.open(machine.conf, os.O_RDONLY)
     fcntl.flock(directory, fcntl.LOCK_EX)
