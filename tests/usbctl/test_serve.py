@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """usbctl serve: the ivshmem protocol, bad clients, restarts of everybody; on a
-made-up machine, with programs and with stock QEMUs as peers."""
+made-up machine, with programs as peers."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -15,19 +14,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import fake  # noqa: E402
 from fake import Machine, Peer, wait_for  # noqa: E402
-from serving import (described, is_alive, kernel, other_process,  # noqa: E402
+from serving import (described, is_alive, kernel, look, other_process,  # noqa: E402
                      run_cases, serve)
 from tap import expect, expect_equal  # noqa: E402
 
 NOBODY = 65534
-FRONT_STATE = 0x2000 + 0x14
-BACK_STATE = 0x1000 + 0x80
 SEALS = (fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
 
 
@@ -384,13 +380,6 @@ def reload_module(machine: Machine) -> None:
     expect(is_alive(machine.pid("vm1")), "the server has ended")
 
 
-def look(machine: Machine) -> None:
-    """Has the server look at the module: files that are made up can't tell it to."""
-    node = machine.dev / "usbback"
-    node.rename(node.with_suffix(".old"))
-    node.with_suffix(".old").rename(node)
-
-
 def reload_without_server(machine: Machine) -> None:
     """usbback is removed and comes back while nobody serves the guest: the next server
     gets memory and doorbells from the guest's QEMU."""
@@ -440,15 +429,18 @@ def rung(bell: int) -> bool:
 
 
 def rules_without_guest(machine: Machine) -> None:
-    """The same without a guest: the rules are there again, once, and hold for the next."""
+    """The same without a guest: the rules are there again, once, and hold for the next.
+    So do limits that are kept."""
+    (machine.conf / "limits").write_text("vm10 kib=1\nvm1 requests=8\n", "ascii")
     kernel(machine)
     serve(machine)
     machine("attach", "1-2", "vm1:0:7")
     look(machine)
     wait_for("rules", lambda: described(machine)["rules"] == ["1-2:vm1:0:7"])
-    for is_reloaded in (True, False):
+    for is_reloaded, end in ((True, signal.SIGKILL), (False, signal.SIGKILL),
+                             (True, signal.SIGTERM), (False, signal.SIGTERM)):
         pid = machine.pid("vm1")
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, end)
         wait_for("its end", lambda: not is_alive(pid))
         if is_reloaded:
             machine.unload()
@@ -456,8 +448,31 @@ def rules_without_guest(machine: Machine) -> None:
         machine.writes.clear()
         serve(machine, says="rule 1-2:vm1:0:7 restored" if is_reloaded else "")
         expect_equal([text for _, text in machine.writes],
-                     ["1-2:vm1:0:7"] if is_reloaded else [], "written")
+                     ["vm1 requests=8", "1-2:vm1:0:7"] if is_reloaded else [], "written")
     Peer(machine.run_dir / "vm1.sock")
+
+
+def rules_changed(machine: Machine) -> None:
+    """What is changed while nobody serves the guest is not undone by the next server."""
+    kernel(machine)
+    for vm in ("vm1", "vm2"):
+        serve(machine, vm=vm)
+    for busid in ("1-2", "1-3", "1-4"):
+        machine("attach", busid, f"vm1:0:{busid[-1]}")
+    look(machine)
+    wait_for("rules", lambda: len(described(machine)["rules"]) == 3)
+    pid = machine.pid("vm1")
+    os.kill(pid, signal.SIGTERM)
+    wait_for("its end", lambda: not is_alive(pid))
+    expect_equal(machine("detach", "1-2").rc, 0, "exit code")
+    expect_equal(machine("move", "1-3", "vm2").rc, 0, "exit code")
+    machine.unload()
+    machine.load()
+    serve(machine, says="rule 1-4:vm1:0:4 restored")
+    expect_equal(sorted(machine.rules)[-1:], ["1-4"], "rules")
+    expect("1-2" not in machine.rules, "a rule that was removed is back")
+    expect(machine.rules.get("1-3", ["vm2"])[0].startswith("vm2"),
+           "a rule that was moved is back where it was")
 
 
 def stops(machine: Machine) -> None:
@@ -492,241 +507,6 @@ def failures(machine: Machine) -> None:
     serve(machine)
 
 
-# ---- driver VM
-
-class Pair:
-    """Server of a driver VM and a guest."""
-
-    def __init__(self, machine: Machine, says: str = "") -> None:
-        self.driver_path = machine.dir / "driver.sock"
-        self.path = serve(machine, "--backend-socket", str(self.driver_path),
-                          says=says)
-
-    def driver(self) -> Peer:
-        """Its QEMU starts."""
-        peer = Peer(self.driver_path)
-        expect_equal(peer.id, 1, "id of the driver VM")
-        return peer
-
-    def guest(self) -> Peer:
-        """Its QEMU starts."""
-        peer = Peer(self.path)
-        expect_equal(peer.id, 0, "id of the guest")
-        return peer
-
-
-def two_peers(machine: Machine) -> None:
-    """Two QEMUs are introduced, without usbback here."""
-    pair = Pair(machine)
-    words = machine("qemu-args", "--backend", "vm1")
-    expect_equal(words.rc, 0)
-    expect(f"path={pair.driver_path}," in words.out
-           and "master=off" in words.out, words.out)
-    guest = pair.guest()
-    driver = pair.driver()
-    expect(os.path.sameopenfile(guest.memory, driver.memory), "two memories")
-    for a, b in ((guest, driver), (driver, guest)):
-        expect(not b.rung(0), "rung for nothing")
-        a.ring()
-        expect(b.rung(), "a doorbell was lost")
-    expect("no guest yet" not in machine("status").out, "status")
-    expect_equal(machine.json("status")["servers"][0]["guest"]["pid"],
-                 os.getpid())
-
-
-def peers_come_and_go(machine: Machine) -> None:
-    """Who stays learns it from the memory, and from nothing else."""
-    pair = Pair(machine)
-    driver = pair.driver()
-    for _ in range(5):
-        guest = pair.guest()
-        guest.write(FRONT_STATE, struct.pack("<I", 2))
-        guest.close()
-        expect(driver.rung(), "not rung")
-        expect_equal(driver.read(FRONT_STATE, 4), b"\3\0\0\0", "guest's state")
-    guest = pair.guest()
-    for _ in range(5):
-        driver.write(BACK_STATE, struct.pack("<I", 2))
-        driver.close()
-        expect(guest.rung(), "not rung")
-        expect_equal(guest.read(BACK_STATE, 4), b"\3\0\0\0", "backend's state")
-        expect(guest.is_quiet(), "QEMU does not survive to be told of that")
-        driver = pair.driver()
-    guest.ring()
-    expect(driver.rung(), "a doorbell was lost")
-
-
-def server_dies(machine: Machine) -> None:
-    """A new server of a driver VM finds memory and doorbells again."""
-    pair = Pair(machine)
-    code = f"""
-peer = fake.Peer({str(pair.path)!r})
-print(peer.id == 0, flush=True)
-for line in sys.stdin:
-    print(peer.rung(), flush=True)
-    peer.write(0x5000, b"guest")
-    peer.ring()
-"""
-    driver = pair.driver()
-    with other_process(code) as qemu:
-        assert qemu.stdout and qemu.stdin
-        expect_equal(qemu.stdout.readline(), "True\n")
-        wait_for("joined", lambda: described(machine)["guest"]["pid"])
-        pid = machine.pid("vm1")
-        os.kill(pid, signal.SIGKILL)
-        wait_for("its end", lambda: not is_alive(pid))
-        expect("usbctl serve vm1" in machine("status").out, "no hint in status")
-        memory = driver.memory
-        Pair(machine, says="joined an earlier server")
-        expect(described(machine)["adopted"], "not adopted")
-        driver.ring()
-        qemu.stdin.write("\n")
-        qemu.stdin.flush()
-        expect_equal(qemu.stdout.readline(), "True\n")
-        expect(driver.rung(), "a doorbell was lost")
-        qemu.kill()
-        wait_for("gone", lambda: described(machine)["guest"]["pid"] == 0)
-    expect(driver.rung(), "not rung at the guest's end")
-    guest = pair.guest()
-    expect(os.path.sameopenfile(guest.memory, memory), "another memory")
-    expect_equal(guest.read(0x5000, 5), b"guest", "memory")
-    guest.ring()
-    expect(driver.rung(), "the doorbell is another one")
-    driver.ring()
-    expect(guest.rung(), "a doorbell was lost")
-
-
-def bell_taken(machine: Machine) -> None:
-    """A guest fills the driver VM's doorbell, makes writes to it wait, and dies while
-    nobody is there to take it: the server waits for nobody."""
-    pair = Pair(machine)
-    guest = pair.guest()
-    os.set_blocking(guest.bells[1], True)
-    os.eventfd_write(guest.bells[1], 2 ** 64 - 2)
-    guest.close()
-    wait_for("gone", lambda: described(machine)["guest"]["pid"] == 0)
-    guest = pair.guest()
-    expect(pair.driver().rung(), "not rung")
-
-
-def other_backend(machine: Machine) -> None:
-    """A server is killed, and the next one is for a driver VM: not as long as usbback
-    here is the backend, and then without its rules."""
-    kernel(machine)
-    serve(machine)
-    machine("attach", "1-2", "vm1:0:7")
-    look(machine)
-    wait_for("rules", lambda: described(machine)["rules"] == ["1-2:vm1:0:7"])
-    pid = machine.pid("vm1")
-    os.kill(pid, signal.SIGKILL)
-    wait_for("its end", lambda: not is_alive(pid))
-    words = ("--backend-socket", str(machine.dir / "driver.sock"))
-    result = machine("serve", "vm1", *words)
-    expect_equal(result.rc, 6, "exit code")
-    expect("usbctl drop vm1" in result.err, result.err)
-    machine.unload()
-    machine.load()
-    serve(machine, *words)
-    expect(is_alive(machine.pid("vm1")), "the server has ended")
-    expect_equal(dict(machine.rules), {}, "rules")
-
-
-# ---- stock QEMU
-
-class Qemu:
-    """A machine that is never started."""
-
-    def __init__(self, directory: Path, args: str) -> None:
-        self.path = directory / f"qmp-{time.monotonic_ns()}"
-        self.stream: TextIO | None = None
-        self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64",
-             "-display", "none", "-nodefaults", "-monitor", "none", "-qmp",
-             f"unix:{self.path},server=on,wait=off", *args.split()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True)
-
-    def connect(self) -> None:
-        """To its QMP."""
-        wait_for("QEMU", lambda: self.path.exists()
-                 or self.process.poll() is not None)
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(20 * fake.SCALE)
-        sock.connect(str(self.path))
-        self.stream = sock.makefile("rw")
-        self.stream.readline()
-        self.command("qmp_capabilities")
-
-    def command(self, name: str, **arguments: Any) -> Any:
-        """QMP."""
-        if not self.stream:
-            self.connect()
-        assert self.stream
-        try:
-            return self.ask(name, arguments)
-        except (OSError, ValueError) as error:
-            raise AssertionError(f"QEMU says: {self.kill()}") from error
-
-    def ask(self, name: str, arguments: dict[str, Any]) -> Any:
-        """One question."""
-        assert self.stream
-        self.stream.write(json.dumps({"execute": name,
-                                      "arguments": arguments}) + "\n")
-        self.stream.flush()
-        answer = json.loads(self.stream.readline())
-        while "return" not in answer and "error" not in answer:
-            answer = json.loads(self.stream.readline())
-        return answer["return"]
-
-    def has_device(self) -> bool:
-        """Is there an ivshmem device with our memory?"""
-        text = self.command("human-monitor-command",
-                            **{"command-line": "info pci"})
-        return "PCI device 1af4:1110" in text
-
-    def kill(self) -> str:
-        """SIGKILL; what it said."""
-        self.process.kill()
-        said = self.process.communicate(timeout=10)[1]
-        return said
-
-
-def qemus(machine: Machine) -> None:
-    """Two QEMUs at one server, then each again."""
-    serve(machine, "--backend-socket", str(machine.dir / "driver.sock"))
-    guest_args = machine("qemu-args", "vm1").out
-    driver_args = machine("qemu-args", "--backend", "vm1").out
-    running: list[Qemu] = []
-    try:
-        running.append(Qemu(machine.dir, guest_args))
-        running.append(Qemu(machine.dir, driver_args))
-        for qemu in running:
-            expect(qemu.has_device(), "no ivshmem device")
-
-        def joined() -> bool:
-            data = described(machine)
-            return (data["guest"]["pid"] == running[0].process.pid
-                    and data["backend"]["pid"] == running[1].process.pid)
-
-        wait_for("both", joined)
-        for _ in range(2):
-            third = Qemu(machine.dir, guest_args)
-            said = third.process.communicate(timeout=20 * fake.SCALE)[1]
-            expect(third.process.returncode != 0, "a second QEMU was let in")
-            expect("server sent version -16" in said, said)
-        for number, args in enumerate((guest_args, driver_args)):
-            expect_equal(running[number].kill(), "", "QEMU says")
-            wait_for("its end", lambda: not joined())
-            running[number] = Qemu(machine.dir, args)
-            expect(running[number].has_device(), "no ivshmem device")
-            wait_for("both", joined)
-        for qemu in running:
-            expect_equal(qemu.command("query-status")["status"], "prelaunch")
-    finally:
-        for qemu in running:
-            qemu.kill()
-
-
 CASES = {"handshake": handshake, "guest after guest": again,
          "H77 a second client": second_client,
          "H77 a second client is told of": second_message,
@@ -740,13 +520,8 @@ CASES = {"handshake": handshake, "guest after guest": again,
          "usbback is removed and comes back": reload_module,
          "usbback comes back without a server": reload_without_server,
          "rules come back without a server": rules_without_guest,
-         "stop": stops, "usbback refuses": failures,
-         "driver VM: two peers": two_peers,
-         "driver VM: peers come and go": peers_come_and_go,
-         "H77 driver VM: a doorbell that is full": bell_taken,
-         "driver VM: in place of usbback": other_backend,
-         "F48 driver VM: server dies and comes back": server_dies,
-         "driver VM: stock QEMU": qemus}
+         "rules are changed without a server": rules_changed,
+         "stop": stops, "usbback refuses": failures}
 
 
 if __name__ == "__main__":
