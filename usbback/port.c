@@ -200,7 +200,9 @@ static void mapping_limits(struct usbback_port *port, struct usb_device *udev)
 	struct device *sysdev = udev->bus->sysdev;
 
 	port->max_linear = dma_max_mapping_size(sysdev);
-	port->max_segment = dma_get_max_seg_size(sysdev) & PAGE_MASK;
+	/* Where data is bounced, an element that is longer could never be mapped. */
+	port->max_segment = min_t(size_t, dma_get_max_seg_size(sysdev), port->max_linear) &
+			    PAGE_MASK;
 }
 
 static void port_fill(struct usbback_port *port, struct usbback_dev *bdev,

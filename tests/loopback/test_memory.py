@@ -28,6 +28,15 @@ LIMIT_MIB = 12
 OTHER_MIB = 8
 
 
+class Huge(Loop):
+    """A pool that lies in one piece, longer than can be mapped at once."""
+
+    def join(self) -> None:
+        """With huge pages."""
+        self.vm.run("echo 16 > /proc/sys/vm/nr_hugepages")
+        self.vm.run(f"usbctl loop --hugepages {self.NAME}", timeout=20)
+
+
 class Cases:
     """A guest with a UAS disk."""
 
@@ -61,6 +70,8 @@ class Cases:
         node = self.begin()
         before, since = self.retries(), self.vm.mark()
         self.vm.run(fio(node, 20, sizes="256k-256k"), 120)
+        # More than can be mapped in one piece.
+        self.vm.run(f"dd if={node} of=/dev/null bs=512k iflag=direct 2>&1", 120)
         log = self.vm.klog(since)
         tap.expect("swiotlb buffer is full" in log, "there was room for all")
         tap.expect("reset" not in log, "there was a reset")
@@ -111,7 +122,7 @@ def run(t: tap.Suite, series: str) -> None:
     vm = t.vm(VM(f"memory-{series}", kernel=series, memory=768, smp=2,
                  devices=["qemu-xhci,id=xhci,p2=4,p3=4"], cmdline=BOUNCE))
     load_drivers(vm)
-    loop = Loop(vm)
+    loop = Huge(vm)
     loop.load()
     cases, titles = Cases(vm, loop), numbered.titles("F")
     for number, case in CASES.items():
